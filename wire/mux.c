@@ -601,6 +601,23 @@ void mux_stream_reset(struct mux_stream *s, int errnum)
 	mux_stream_close(s);
 }
 
+void mux_reset_streams(struct mux *mux, int errnum)
+{
+	struct list told = LIST_INIT(told);
+	struct list *node;
+
+	/* A callback may close any stream, also others than its own: always begin again at the
+	 * front. */
+	while ((node = list_pop(&mux->streams))) {
+		struct mux_stream *s = container_of(node, struct mux_stream, node);
+
+		list_append(&told, &s->node);
+		s->events->reset(s, errnum);
+	}
+	while ((node = list_pop(&told)))
+		list_append(&mux->streams, node);
+}
+
 void *mux_stream_owner(const struct mux_stream *s)
 {
 	return s->owner;

@@ -75,6 +75,12 @@ void *mux_owner(const struct mux *mux);
  */
 void mux_connect(struct mux *mux, const uint8_t nonce[PREAMBLE_NONCE_BYTES], bool takeover);
 
+/*
+ * The channel will not come back: calls `reset` of every stream that is open, whose owners close
+ * them (now or later).
+ */
+void mux_reset_streams(struct mux *mux, int errnum);
+
 /* Feeds bytes read from the channel; calls back for what they complete. */
 void mux_input(struct mux *mux, const uint8_t *data, size_t len);
 

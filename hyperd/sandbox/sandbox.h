@@ -1,10 +1,12 @@
 #pragma once
 /*
- * A sandbox: where one pod runs, a microVM or plain namespaces, with an agent inside. What stands above asks for a
- * started sandbox and talks to its agent; which kind it is, it sees only in `info`, statistics and refusals.
+ * A sandbox: where one pod runs, a microVM or plain namespaces, with an agent inside. What stands
+ * above asks for a started sandbox and talks to its agent; which kind it is, it sees only in
+ * `info`, statistics and refusals.
  *
- * A sandbox is made per start of a pod and gone after its stop; what lasts (the writable disk or directory) is the
- * storage directory, named by the caller. All calls on the loop thread, those marked "task" may wait.
+ * A sandbox is made per start of a pod and gone after its stop; what lasts (the writable disk or
+ * directory) is the storage directory, named by the caller. All calls on the loop thread, those
+ * marked "task" may wait.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -33,48 +35,53 @@ struct sandbox_layer {
 };
 
 struct sandbox_factory_config {
-	const char *data_root, *run_root;    /* absolute; sub-directories are the factory's */
-	const char *kernel, *initramfs;	     /* guest kernel (ELF) and initramfs */
-	const char *hyperstart;		     /* static binary for namespace pods */
-	const char *qemu;		     /* program name or path */
-	const char *accel;		     /* "auto", "kvm" or "tcg" */
-	const char *machine;		     /* "microvm" or "q35" */
-	unsigned warm;			     /* ready clones kept for each template in recent use */
-	unsigned max_templates;		     /* kept on disk; 0: the default */
-	uint64_t template_max_bytes;	     /* of memory held by templates; 0: the default */
-	uint64_t disk_bytes;		     /* virtual size of a pod's disk; 0: 10 GiB */
+	const char *data_root, *run_root; /* absolute; sub-directories are the factory's */
+	const char *kernel, *initramfs;   /* guest kernel (ELF) and initramfs */
+	const char *hyperstart;           /* static binary for namespace pods */
+	const char *qemu;                 /* program name or path */
+	const char *accel;                /* "auto", "kvm" or "tcg" */
+	const char *machine;              /* "microvm" or "q35" */
+	unsigned warm;                    /* ready clones kept for each template in recent use */
+	unsigned max_templates;           /* kept on disk; 0: the default */
+	uint64_t template_max_bytes;      /* of memory held by templates; 0: the default */
+	uint64_t disk_bytes;              /* virtual size of a pod's disk; 0: 10 GiB */
 	enum sandbox_transport transport;
-	unsigned uid_first, uid_count;	     /* one uid for each QEMU; 0: the default range */
-	const char *cgroup_parent;	     /* "/hyper" unless set */
+	unsigned uid_first, uid_count; /* one uid for each QEMU; 0: the default range */
+	const char *cgroup_parent;     /* "/hyper" unless set */
 };
 
 struct sandbox_config {
-	const char *id;			    /* pod id: [a-z0-9], unique */
+	const char *id; /* pod id: [a-z0-9], unique */
 	enum sandbox_isolation isolation;
-	const char *storage;		    /* absolute directory of the pod's writable storage, made when missing */
-	bool storage_existing;		    /* an earlier sandbox of this pod has used it */
-	unsigned vcpus;			    /* 0: 1 */
-	uint64_t memory_bytes;		    /* guest memory of a VM, memory limit of a namespace pod; 0: default */
-	const char *machine;		    /* NULL: the factory's */
-	enum sandbox_transport transport;   /* AUTO: the factory's */
-	const struct sandbox_layer *layers; /* every layer that its containers need at start, no duplicates */
+	const char
+		*storage; /* absolute directory of the pod's writable storage, made when missing */
+	bool storage_existing; /* an earlier sandbox of this pod has used it */
+	unsigned vcpus;        /* 0: 1 */
+	uint64_t memory_bytes; /* guest memory of a VM, memory limit of a namespace pod; 0: default
+				*/
+	const char *machine;   /* NULL: the factory's */
+	enum sandbox_transport transport; /* AUTO: the factory's */
+	const struct sandbox_layer
+		*layers; /* every layer that its containers need at start, no duplicates */
 	size_t layer_count;
 };
 
 struct sandbox_events {
 	void (*agent_event)(struct sandbox *sandbox, const Hyper__Event *event, void *owner);
-	/* The sandbox has died (QEMU exited, init exited, channel broken): told once. Not told for sandbox_stop(). */
+	/* The sandbox has died (QEMU exited, init exited, channel broken): told once. Not told for
+	 * sandbox_stop(). */
 	void (*died)(struct sandbox *sandbox, const struct error *why, void *owner);
 };
 
-/* Milestones of one start, for --timing: monotonic ns since the start was asked for, 0 when it did not happen. */
+/* Milestones of one start, for --timing: monotonic ns since the start was asked for, 0 when it did
+ * not happen. */
 struct sandbox_timing {
-	uint64_t template_ns;	/* the template was there (built or found) */
-	uint64_t spawned_ns;	/* the process was started, or a ready clone taken */
-	uint64_t connected_ns;	/* the agent answered */
-	uint64_t layers_ns;	/* the layers are mounted */
+	uint64_t template_ns;  /* the template was there (built or found) */
+	uint64_t spawned_ns;   /* the process was started, or a ready clone taken */
+	uint64_t connected_ns; /* the agent answered */
+	uint64_t layers_ns;    /* the layers are mounted */
 	bool template_built, from_pool, retried_with_tcg;
-	const char *accel;	/* "kvm", "tcg", or "" */
+	const char *accel; /* "kvm", "tcg", or "" */
 };
 
 /* Task: probes KVM and cgroups, prepares directories, opens templates kept on disk. */
@@ -83,14 +90,16 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 			struct error *err);
 /* Task: ends pooled clones; sandboxes must be gone or detached. */
 void sandbox_factory_free(struct sandbox_factory *factory);
-/* For `info`: accelerator and reason, machine, QEMU version, templates, pool, cgroup layout, limits missing. */
+/* For `info`: accelerator and reason, machine, QEMU version, templates, pool, cgroup layout, limits
+ * missing. */
 json_t *sandbox_factory_info(struct sandbox_factory *factory);
 /* Drops templates (all, or those that hold LAYER's diff id when it is removed). */
 void sandbox_factory_forget_layer(struct sandbox_factory *factory, const char *diff_id);
 
 /*
- * Task: a running sandbox with its agent connected, resumed (entropy, clock), its disk mounted and the layers of
- * CONFIG mounted. EVENTS borrowed for the sandbox's life. Nothing is left behind on failure but the storage directory.
+ * Task: a running sandbox with its agent connected, resumed (entropy, clock), its disk mounted and
+ * the layers of CONFIG mounted. EVENTS borrowed for the sandbox's life. Nothing is left behind on
+ * failure but the storage directory.
  */
 int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *config,
 		  const struct sandbox_events *events, void *owner, struct sandbox **ret,
@@ -99,7 +108,8 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 struct agent *sandbox_agent(struct sandbox *sandbox);
 const struct sandbox_timing *sandbox_timing(const struct sandbox *sandbox);
 
-/* Task: makes further layers usable inside (for containers added later). Streams what is not there yet. */
+/* Task: makes further layers usable inside (for containers added later). Streams what is not there
+ * yet. */
 int sandbox_add_layers(struct sandbox *sandbox, const struct sandbox_layer *layers, size_t count,
 		       struct error *err);
 
@@ -109,28 +119,31 @@ int sandbox_pause(struct sandbox *sandbox, bool paused, struct error *err);
 /* Task: what the host pays: {"pss_bytes", "private_bytes", "cpu_ns", "pid", …}. */
 int sandbox_host_stats(struct sandbox *sandbox, json_t **ret, struct error *err);
 
-/* The guest's console, oldest first, at most what is kept; owned by the caller. VM only, else ERROR_UNSUPPORTED. */
+/* The guest's console, oldest first, at most what is kept; owned by the caller. VM only, else
+ * ERROR_UNSUPPORTED. */
 int sandbox_console(struct sandbox *sandbox, char **ret, size_t *ret_len, struct error *err);
 
 /*
- * Task: ordered end: Shutdown to the agent with the deadline, then SIGKILL; frees everything the sandbox had on the
- * host (processes, cgroups, mounts, sockets, uid) but the storage, and the struct.
+ * Task: ordered end: Shutdown to the agent with the deadline, then SIGKILL; frees everything the
+ * sandbox had on the host (processes, cgroups, mounts, sockets, uid) but the storage, and the
+ * struct.
  */
 void sandbox_stop(struct sandbox *sandbox, uint64_t deadline_ms);
 
-/* What a later daemon needs to adopt it (pid and start time, socket paths, …), to be kept in the pod's record. */
+/* What a later daemon needs to adopt it (pid and start time, socket paths, …), to be kept in the
+ * pod's record. */
 json_t *sandbox_record(const struct sandbox *sandbox);
 /* Lets go without ending it: for --live-restore and for tests. Frees the struct. */
 void sandbox_detach(struct sandbox *sandbox);
 /*
- * Task: takes over a sandbox that an earlier daemon left running. ERROR_NOT_FOUND when it died meanwhile: what was left
- * of it has then been cleaned up.
+ * Task: takes over a sandbox that an earlier daemon left running. ERROR_NOT_FOUND when it died
+ * meanwhile: what was left of it has then been cleaned up.
  */
 int sandbox_adopt(struct sandbox_factory *factory, const json_t *record,
 		  const struct sandbox_events *events, void *owner, struct sandbox **ret,
 		  struct error *err);
 /*
- * Task, once after all adoptions: ends and removes whatever of earlier daemons with the same roots is left and was not
- * adopted (QEMU processes, namespace inits, cgroups, mounts, sockets).
+ * Task, once after all adoptions: ends and removes whatever of earlier daemons with the same roots
+ * is left and was not adopted (QEMU processes, namespace inits, cgroups, mounts, sockets).
  */
 int sandbox_factory_sweep(struct sandbox_factory *factory, struct error *err);
