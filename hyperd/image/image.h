@@ -53,6 +53,9 @@ struct image_config {
 int image_store_open(struct store *store, struct job_pool *jobs, struct image_store **ret,
 		     struct error *err);
 void image_store_free(struct image_store *images);
+/* What one layer may hold at most; LAYER_MAX_BYTES_DEFAULT and LAYER_MAX_ENTRIES until set. */
+void image_store_set_limits(struct image_store *images, uint64_t max_layer_bytes,
+			    uint64_t max_layer_entries);
 
 /*
  * Finds by reference ("busybox", "busybox:1.37", "name@sha256:…"), by id, or by unambiguous id
