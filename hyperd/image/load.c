@@ -1,7 +1,9 @@
 #include "hyperd/image/image_private.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/str.h"
@@ -40,8 +42,19 @@ static void tell(const struct image_progress *progress, const char *id, const ch
 static int find_file_job(void *arg)
 {
 	struct layer_task *t = arg;
+	struct stat st;
+	int r = archive_file(t->load->archive, t->source->name, t->file, &t->err);
 
-	return archive_file(t->load->archive, t->source->name, t->file, &t->err);
+	if (r < 0 || t->source->size_bytes < 0)
+		return r;
+	if (fstatat(archive_workdir(t->load->archive)->fd, t->file, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_errno(&t->err, errno, "'%.200s'", t->source->name);
+	if (st.st_size != t->source->size_bytes)
+		return error_set(&t->err, ERROR_INVALID,
+				 "'%.200s' has %lld bytes, its descriptor says %lld",
+				 t->source->name, (long long)st.st_size,
+				 (long long)t->source->size_bytes);
+	return 0;
 }
 
 static void run_layer(void *arg)
