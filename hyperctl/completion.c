@@ -1,0 +1,143 @@
+/* Completion for bash, generated from the tables: completion/hyperctl.bash is this command's
+ * output. */
+#include <string.h>
+
+#include "hyperctl/command.h"
+
+/* What the arguments of a command name. */
+enum argument {
+	ARGUMENT_NONE,
+	ARGUMENT_OBJECT,
+	ARGUMENT_RUNNING,
+	ARGUMENT_IMAGE,
+	ARGUMENT_FILE,
+	ARGUMENT_COMMAND
+};
+
+static const struct {
+	const struct command *command;
+	enum argument argument;
+} arguments[] = {
+	{ &command_run, ARGUMENT_IMAGE },      { &command_create, ARGUMENT_IMAGE },
+	{ &command_start, ARGUMENT_OBJECT },   { &command_stop, ARGUMENT_RUNNING },
+	{ &command_restart, ARGUMENT_OBJECT }, { &command_kill, ARGUMENT_RUNNING },
+	{ &command_pause, ARGUMENT_RUNNING },  { &command_unpause, ARGUMENT_RUNNING },
+	{ &command_rename, ARGUMENT_OBJECT },  { &command_rm, ARGUMENT_OBJECT },
+	{ &command_wait, ARGUMENT_OBJECT },    { &command_inspect, ARGUMENT_OBJECT },
+	{ &command_logs, ARGUMENT_OBJECT },    { &command_attach, ARGUMENT_RUNNING },
+	{ &command_exec, ARGUMENT_RUNNING },   { &command_top, ARGUMENT_RUNNING },
+	{ &command_stats, ARGUMENT_RUNNING },  { &command_images, ARGUMENT_IMAGE },
+	{ &command_load, ARGUMENT_FILE },      { &command_import, ARGUMENT_FILE },
+	{ &command_save, ARGUMENT_IMAGE },     { &command_tag, ARGUMENT_IMAGE },
+	{ &command_rmi, ARGUMENT_IMAGE },      { &command_help, ARGUMENT_COMMAND },
+};
+
+static const char *argument_words(const struct command *command)
+{
+	static const char *const words[] = {
+		[ARGUMENT_NONE] = "",
+		[ARGUMENT_OBJECT] = "$(_hyperctl_ask list -a --format '{{.Names}} {{.Pod}}')",
+		[ARGUMENT_RUNNING] = "$(_hyperctl_ask list --format '{{.Names}} {{.Pod}}')",
+		[ARGUMENT_IMAGE] = "$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')",
+		[ARGUMENT_FILE] = "$(compgen -f -- \"$word\")",
+		[ARGUMENT_COMMAND] = "$commands",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
+		if (arguments[i].command == command)
+			return words[arguments[i].argument];
+	return "";
+}
+
+static void print_option(const struct option *option, void *arg)
+{
+	printf(" --%s", option->name);
+	if (option->letter)
+		printf(" -%c", option->letter);
+}
+
+/* Options whose value is a file's name or one of few words. */
+static const struct {
+	const char *options, *words;
+} values[] = {
+	{ "-f|--file|--env-file|-i|--input|-o|--output", "$(compgen -f -- \"$word\")" },
+	{ "--isolation", "vm namespace" },
+	{ "--machine", "microvm q35" },
+	{ "--transport", "auto serial disk" },
+	{ "--restart", "no always on-failure unless-stopped" },
+	{ "--type", "container pod image" },
+	{ "-s|--signal|--stop-signal", "HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" },
+};
+
+static int completion_main(struct ctl *ctl, const void *given, char **args, struct error *err)
+{
+	if (args[0] && strcmp(args[0], "bash") != 0)
+		return error_set(err, ERROR_UNSUPPORTED, "'%s': only bash is known", args[0]);
+	puts("# Completion of hyperctl for bash. Written by 'hyperctl completion bash'.\n"
+	     "_hyperctl_ask() { hyperctl \"${host[@]}\" \"$@\" 2>/dev/null; }\n\n"
+	     "_hyperctl() {\n"
+	     "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+	     "\tlocal command= words= i host=()\n"
+	     "\tCOMPREPLY=()");
+	fputs("\tlocal commands='", stdout);
+	for (size_t i = 0; commands[i]; i++)
+		printf("%s%s", i ? " " : "", commands[i]->name);
+	puts("'\n"
+	     "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
+	     "\t\tcase ${COMP_WORDS[i]} in\n"
+	     "\t\t-H | --host) host=(-H \"${COMP_WORDS[i + 1]}\"); ((i++)) ;;\n"
+	     "\t\t-*) ;;\n"
+	     "\t\t*) command=${COMP_WORDS[i]}; break ;;\n"
+	     "\t\tesac\n"
+	     "\tdone\n"
+	     "\tcase $command:$before in");
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		const char *option = values[i].options;
+
+		fputs("\t", stdout);
+		while (*option) {
+			size_t len = strcspn(option, "|");
+
+			printf("%s?*:%.*s", option == values[i].options ? "" : " | ", (int)len,
+			       option);
+			option += len + (option[len] == '|');
+		}
+		printf(") COMPREPLY=($(compgen -W \"%s\" -- \"$word\")); return ;;\n",
+		       values[i].words);
+	}
+	puts("\tesac\n"
+	     "\tcase $command in\n"
+	     "\t'')\n"
+	     "\t\twords=\"$commands --host -H --help --version\"\n"
+	     "\t\t;;");
+	for (size_t i = 0; commands[i]; i++) {
+		const struct command *c = commands[i];
+
+		printf("\t%s", c->name);
+		for (const char *p = c->aliases; p && *p; p += strcspn(p, " ")) {
+			p += strspn(p, " ");
+			printf(" | %.*s", (int)strcspn(p, " "), p);
+		}
+		fputs(")\n\t\tif [[ $word == -* ]]; then words='--help", stdout);
+		if (c->options)
+			options_each(c->options, print_option, NULL);
+		printf("'\n\t\telse words=\"%s\"; fi\n\t\t;;\n", argument_words(c));
+	}
+	puts("\tesac\n"
+	     "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
+	     "\ttype __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions "
+	     "\"$word\"\n"
+	     "}\n"
+	     "complete -F _hyperctl hyperctl");
+	return 0;
+}
+
+const struct command command_completion = {
+	.name = "completion",
+	.group = "The daemon and this program",
+	.usage = "[bash]",
+	.summary = "Print the completion script for bash",
+	.mixed = true,
+	.max_args = 1,
+	.run = completion_main,
+};

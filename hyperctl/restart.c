@@ -1,0 +1,41 @@
+#include "hyperctl/object.h"
+
+struct restart_options {
+	long long seconds;
+};
+static const struct option options[] = {
+	NUMBER('t', "time", struct restart_options, seconds, "SECONDS",
+	       "How long to wait before killing (default: as created with)", .initial = "-1",
+	       .min = -1, .max = 1 << 30),
+	NUMBER(0, "timeout", struct restart_options, seconds, "SECONDS", "", .initial = "-1",
+	       .min = -1, .max = 1 << 30, .hidden = true),
+	OPTIONS_END,
+};
+
+static int restart_one(struct ctl *ctl, const char *name, const void *arg, struct error *err)
+{
+	const struct restart_options *o = arg;
+	autostr struct str query = STR_INIT;
+
+	if (o->seconds >= 0)
+		query_addf(&query, "t", "%lld", o->seconds);
+	return object_act(ctl, "POST", name, "restart", str_text(&query), NULL, err);
+}
+
+static int restart_main(struct ctl *ctl, const void *given, char **args, struct error *err)
+{
+	return for_each_name(ctl, args, true, restart_one, given);
+}
+
+const struct command command_restart = {
+	.name = "restart",
+	.group = "Pods and containers",
+	.usage = "[OPTIONS] NAME...",
+	.summary = "Stop containers or pods and start them again",
+	.options = options,
+	.options_size = sizeof(struct restart_options),
+	.mixed = true,
+	.min_args = 1,
+	.max_args = -1,
+	.run = restart_main,
+};
