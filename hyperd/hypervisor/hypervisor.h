@@ -1,0 +1,130 @@
+#pragma once
+/*
+ * Hypervisors: one table of functions each. What stands above asks for a virtual machine with a
+ * channel to its agent and names what it needs; whether it is one QEMU process or a libvirt domain,
+ * only the driver knows.
+ *
+ * A driver confines what it starts: a process of its own user, namespaces and control group, which
+ * gets disks and sockets as open descriptors. Machines outlive the daemon; a later one adopts them
+ * by their record.
+ *
+ * Loop thread; functions marked "task" wait.
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/job.h"
+#include "base/loop.h"
+#include "base/str.h"
+#include "hyperd/cgroup/cgroup.h"
+
+struct hypervisor;
+struct vm;
+
+struct hypervisor_config {
+	struct loop *loop; /* borrowed, as all here */
+	struct job_pool *jobs;
+	const char *program; /* QEMU: name or path */
+	const char *kernel, *initramfs;
+	const char *jail_dir;  /* an empty directory, mount point of each machine's private root */
+	unsigned tb_cache_mib; /* TCG: memory for translated code; 0: the default */
+};
+
+struct vm_disk {
+	int fd;             /* borrowed; O_RDONLY when read_only */
+	const char *serial; /* at most 20 bytes (virtio-blk) */
+	bool read_only;
+};
+
+struct vm_config {
+	const char *name;    /* unique among running machines */
+	const char *run_dir; /* an existing directory for its sockets */
+	const char *machine; /* "microvm", "q35" */
+	const char *accel;   /* "kvm", "tcg" */
+	unsigned vcpus;
+	uint64_t memory_bytes;
+	const struct vm_disk *disks;
+	size_t disk_count;
+	/*
+	 * Guest memory: -1 for anonymous, or a memfd of memory_bytes, whose content is written to
+	 * (SHARED, while a template is made) or copied on write.
+	 */
+	int memory_fd;
+	bool memory_shared;
+	int state_fd; /* device state to go on from; -1: boot */
+	uid_t uid;    /* also the gid */
+	struct cgroup *cgroup;
+};
+
+struct vm_events {
+	/* It has ended by itself; told once, from the loop. The owner calls vm_end() later, not
+	 * from here. */
+	void (*exited)(struct vm *vm, const struct error *why, void *owner);
+};
+
+struct hypervisor_driver {
+	const char *name;
+	/* Can save a template and start clones from it. */
+	bool templates;
+	/* Disks that a machine can have beside the pod's; 0: none. */
+	unsigned (*max_disks)(const char *machine);
+
+	/* Task. */
+	int (*open)(const struct hypervisor_config *config, struct hypervisor **ret,
+		    struct error *err);
+	void (*close)(struct hypervisor *hypervisor);
+	/* Task: {"name", "version", …}. */
+	json_t *(*info)(struct hypervisor *hypervisor);
+	/* Task: adds all that shapes a saved machine of this CONFIG: programs, firmware, command
+	 * line. */
+	int (*fingerprint)(struct hypervisor *hypervisor, const struct vm_config *config,
+			   struct str *out, struct error *err);
+
+	/* Task: starts the machine; does not wait for its guest. */
+	int (*start)(struct hypervisor *hypervisor, const struct vm_config *config,
+		     const struct vm_events *events, void *owner, struct vm **ret,
+		     struct error *err);
+	/* Task: waits until a saved state has been loaded. */
+	int (*loaded)(struct vm *vm, uint64_t deadline_ns, struct error *err);
+	/* A new connection to the agent; the machine keeps what is written until its guest reads.
+	 */
+	int (*channel)(struct vm *vm, int *ret_fd, struct error *err);
+	/* Task. */
+	int (*pause)(struct vm *vm, bool paused, struct error *err);
+	/* Task: writes the device state to STATE_FD and leaves the machine stopped, its memory in
+	 * memory_fd. */
+	int (*save)(struct vm *vm, int state_fd, uint64_t deadline_ns, struct error *err);
+	/* Task: what the guest's console said last. */
+	int (*console)(struct vm *vm, char **ret, size_t *ret_len, struct error *err);
+	pid_t (*pid)(const struct vm *vm);
+	/* Task: waits until it has ended by itself: 0 and why, or -ETIMEDOUT, -ECANCELED. */
+	int (*ended)(struct vm *vm, uint64_t deadline_ns, struct error *ret_why);
+
+	/* Task: kills it if it runs, removes what it had, frees the struct. Takes NULL. */
+	void (*end)(struct vm *vm);
+	json_t *(*record)(const struct vm *vm);
+	/* Task: CONFIG gives name, run_dir, cgroup and uid as at the start. ERROR_NOT_FOUND when it
+	 * is gone. */
+	int (*adopt)(struct hypervisor *hypervisor, const json_t *record,
+		     const struct vm_config *config, const struct vm_events *events, void *owner,
+		     struct vm **ret, struct error *err);
+	/* Frees the struct and leaves the machine running. */
+	void (*detach)(struct vm *vm);
+};
+
+extern const struct hypervisor_driver qemu_driver;
+
+/* What each driver's own structs begin with. */
+struct hypervisor {
+	const struct hypervisor_driver *driver;
+};
+struct vm {
+	struct hypervisor *hypervisor;  /* borrowed */
+	const struct vm_events *events; /* borrowed */
+	void *owner;
+};

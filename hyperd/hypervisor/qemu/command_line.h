@@ -1,0 +1,24 @@
+#pragma once
+/*
+ * QEMU's command line. A pure function: it opens nothing and names descriptors by number only.
+ * Everything in it but those numbers shapes a template, so its text is part of a template's key.
+ */
+#include "base/error.h"
+#include "hyperd/hypervisor/hypervisor.h"
+
+/* Descriptors under the numbers they have in QEMU; -1: not there. */
+struct qemu_fds {
+	int agent, qmp, kernel, initramfs, memory;
+	const int *disks; /* as many as the configuration has */
+};
+
+/* The QMP id of the console's ring buffer, and how much it keeps. */
+#define QEMU_CONSOLE_ID    "console"
+#define QEMU_CONSOLE_BYTES 65536
+
+/* *ret is a strv, owned by the caller. */
+int qemu_command_line(const char *program, const struct vm_config *config,
+		      const struct qemu_fds *fds, unsigned tb_cache_mib, char ***ret,
+		      struct error *err);
+/* What else stands on a machine's bus beside the pod's disk decides how many disks fit. */
+unsigned qemu_max_disks(const char *machine);

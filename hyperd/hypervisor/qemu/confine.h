@@ -1,0 +1,35 @@
+#pragma once
+/*
+ * The walls around each QEMU. It is taken for hostile: its guest may have taken it over. It keeps
+ *
+ *	- an unprivileged user and group of its own, no capability, none to be had (no_new_privs,
+ *empty bounding set);
+ *	- a root of its own: read-only /usr (its program, libraries, firmware), a /proc with nothing
+ *but itself, /dev/null, /dev/urandom, and /dev/kvm when it uses that;
+ *	- empty network, IPC and host name namespaces, a PID namespace in which it is alone;
+ *	- its control group, limits on descriptors, processes, file sizes and no core dumps;
+ *	- the descriptors it was given: its sockets, its disks, kernel and initramfs, its memory;
+ *	- QEMU's own seccomp filter (-sandbox) on top.
+ *
+ * It is not tied to the daemon's life: sandboxes survive hyperd.
+ */
+#include <sys/types.h>
+
+#include "hyperd/cgroup/cgroup.h"
+
+struct confinement {
+	const char *jail_dir;  /* an empty directory, the mount point of the private root */
+	const char *program;   /* absolute path */
+	const char *host_name; /* of its namespace; what `ps` and logs show */
+	bool kvm;
+	uid_t uid;
+	uint64_t file_max_bytes;
+	int cgroup_fds[CGROUP_HIERARCHIES]; /* borrowed */
+	size_t cgroup_fd_count;
+};
+
+/* What clone flags the child is made with. */
+unsigned long confinement_clone_flags(void);
+/* process_options.setup: in the child, as root, between fork and exec; ARG is a struct confinement.
+ */
+int confinement_enter(void *arg, const char **ret_what);

@@ -1,0 +1,214 @@
+#include "hyperd/sandbox/factory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+/* A range that no distribution and no container runtime hands out: below 2^31, above systemd's
+ * containers. */
+#define UID_FIRST 1879048192u
+#define UID_COUNT 65536u
+
+/* Daemons that share a host share no control groups: FNV-1a of what makes them different. */
+static uint32_t tag_of(const char *text)
+{
+	uint32_t hash = 2166136261u;
+
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * 16777619u;
+	return hash;
+}
+
+static char *copy_of(const char *text, const char *otherwise)
+{
+	return strdup(text && *text ? text : otherwise);
+}
+
+static int open_cgroups(struct sandbox_factory *f, const struct sandbox_factory_config *config,
+			struct error *err)
+{
+	const char *parent =
+		config->cgroup_parent && *config->cgroup_parent ? config->cgroup_parent : "/hyper";
+	autofree char *own = strf("%s/%08x", parent, tag_of(f->run_root));
+
+	if (!own)
+		return error_nomem(err);
+	if (*parent != '/' || strstr(parent, ".."))
+		return error_set(err, ERROR_INVALID,
+				 "cgroup parent '%s': expected an absolute path without '..'",
+				 parent);
+	return cgroup_host_open(own, &f->cgroups, err);
+}
+
+static int make_run_dirs(struct sandbox_factory *f, char **ret_jail, struct error *err)
+{
+	autofree char *places = place_parent_dir(f), *jail = strf("%s/jail", f->run_root);
+	int r = places && jail ? 0 : error_nomem(err);
+
+	if (r == 0)
+		r = file_make_dirs(AT_FDCWD, places, 0700, err);
+	if (r == 0)
+		r = file_make_dirs(AT_FDCWD, jail, 0700, err);
+	if (r == 0)
+		*ret_jail = steal(jail);
+	return r;
+}
+
+/* Without QEMU or a guest kernel, namespace pods still work; machines then say what is missing. */
+static void open_hypervisor(struct sandbox_factory *f, const struct sandbox_factory_config *config,
+			    const char *jail)
+{
+	struct hypervisor_config hv = {
+		.loop = f->loop,
+		.jobs = f->jobs,
+		.program = config->qemu,
+		.kernel = config->kernel ? config->kernel : "",
+		.initramfs = config->initramfs ? config->initramfs : "",
+		.jail_dir = jail,
+	};
+
+	if (qemu_driver.open(&hv, &f->hypervisor, &f->hypervisor_missing) < 0)
+		return;
+	if (strcmp(f->accel, "tcg") != 0)
+		kvm_probe_run(&f->kvm);
+	else
+		snprintf(f->kvm.reason, sizeof(f->kvm.reason), "not asked for");
+}
+
+static int check_config(const struct sandbox_factory *f, struct error *err)
+{
+	static const char *const accels[] = { "auto", "kvm", "kvm-first", "tcg" };
+	bool known = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(accels); i++)
+		known |= strcmp(f->accel, accels[i]) == 0;
+	if (!known)
+		return error_set(err, ERROR_INVALID,
+				 "accel '%s': expected auto, kvm, kvm-first or tcg", f->accel);
+	if (!qemu_driver.max_disks(f->machine))
+		return error_set(err, ERROR_INVALID, "machine '%s': expected microvm or q35",
+				 f->machine);
+	if (f->data_root[0] != '/' || f->run_root[0] != '/')
+		return error_set(err, ERROR_INVALID,
+				 "data root and run root must be absolute paths");
+	return 0;
+}
+
+int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
+			const struct sandbox_factory_config *config, struct sandbox_factory **ret,
+			struct error *err)
+{
+	struct sandbox_factory *f = calloc(1, sizeof(*f));
+	autofree char *jail = NULL;
+	int r = 0;
+
+	if (!f)
+		return error_nomem(err);
+	f->loop = loop;
+	f->jobs = jobs;
+	f->hyperstart_fd = -1;
+	list_init(&f->places);
+	list_init(&f->sandboxes);
+	list_init(&f->templates);
+	task_mutex_init(&f->blank_mutex);
+	f->data_root = copy_of(config->data_root, "");
+	f->run_root = copy_of(config->run_root, "");
+	f->hyperstart = copy_of(config->hyperstart, "");
+	f->machine = copy_of(config->machine, "microvm");
+	f->accel = copy_of(config->accel, "auto");
+	f->warm = config->warm;
+	f->max_templates = config->max_templates ? config->max_templates : DEFAULT_MAX_TEMPLATES;
+	f->template_max_bytes = config->template_max_bytes ? config->template_max_bytes
+							   : DEFAULT_TEMPLATE_MAX_BYTES;
+	f->disk_bytes = config->disk_bytes ? config->disk_bytes : DEFAULT_DISK_BYTES;
+	f->transport = config->transport;
+	f->uid_first = config->uid_count ? config->uid_first : UID_FIRST;
+	f->uid_count = config->uid_count ? config->uid_count : UID_COUNT;
+	if (!f->data_root || !f->run_root || !f->hyperstart || !f->machine || !f->accel)
+		r = error_nomem(err);
+	if (r == 0)
+		r = check_config(f, err);
+	if (r == 0) {
+		f->uid_next = tag_of(f->run_root) % f->uid_count;
+		r = make_run_dirs(f, &jail, err);
+	}
+	if (r == 0)
+		r = open_cgroups(f, config, err);
+	if (r == 0)
+		r = template_load_all(f, err);
+	if (r == 0)
+		r = pool_new(f, &f->pool, err);
+	if (r < 0) {
+		sandbox_factory_free(f);
+		return error_prefix(err, r, "preparing sandboxes");
+	}
+	open_hypervisor(f, config, jail);
+	*ret = f;
+	return 0;
+}
+
+void sandbox_factory_free(struct sandbox_factory *f)
+{
+	if (!f)
+		return;
+	pool_free(f->pool);
+	template_free_all(f);
+	if (f->hypervisor)
+		f->hypervisor->driver->close(f->hypervisor);
+	if (f->cgroups)
+		cgroup_host_remove(f->cgroups);
+	cgroup_host_free(f->cgroups);
+	if (f->hyperstart_fd >= 0)
+		close(f->hyperstart_fd);
+	free(f->data_root);
+	free(f->run_root);
+	free(f->hyperstart);
+	free(f->machine);
+	free(f->accel);
+	free(f);
+}
+
+static const char *accel_in_use(const struct sandbox_factory *f)
+{
+	if (strcmp(f->accel, "kvm") == 0)
+		return "kvm";
+	if (f->kvm_failed.kind || strcmp(f->accel, "tcg") == 0)
+		return "tcg";
+	return f->kvm.usable || strcmp(f->accel, "kvm-first") == 0 ? "kvm" : "tcg";
+}
+
+json_t *sandbox_factory_info(struct sandbox_factory *f)
+{
+	json_t *info =
+		json_pack("{s:s, s:s, s:s, s:o, s:o}", "machine", f->machine, "accel",
+			  accel_in_use(f), "accel_reason",
+			  f->kvm_failed.kind ? f->kvm_failed.message : f->kvm.reason, "cgroup",
+			  cgroup_host_info(f->cgroups), "templates", template_info(f));
+
+	if (!info)
+		return NULL;
+	if (f->hypervisor)
+		json_object_set_new(info, "hypervisor", f->hypervisor->driver->info(f->hypervisor));
+	else
+		json_object_set_new(info, "hypervisor_missing",
+				    json_string(f->hypervisor_missing.message));
+	json_object_set_new(info, "warm", json_integer(f->warm));
+	return info;
+}
+
+void sandbox_factory_forget_layer(struct sandbox_factory *f, const char *diff_id)
+{
+	template_forget_layer(f, diff_id);
+}
+
+int sandbox_factory_sweep(struct sandbox_factory *f, struct error *err)
+{
+	int r = place_sweep(f, err);
+
+	return r < 0 ? error_prefix(err, r, "sweeping what earlier daemons left") : 0;
+}
