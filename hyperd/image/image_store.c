@@ -182,7 +182,7 @@ struct image *image_by_reference(struct image_store *images, const struct refere
 
 static bool all_hex(const char *s)
 {
-	return strspn(s, "0123456789abcdef") == strlen(s);
+	return *s && strspn(s, "0123456789abcdef") == strlen(s);
 }
 
 /* "sha256:…" or hex digits alone, whole or cut off. */

@@ -101,6 +101,16 @@ static inline void world_main(void *arg)
 	close_images(w);
 }
 
+/* A failed assertion leaves in_world() by a jump: the end of the program cleans up then. */
+static char world_root[64];
+
+static inline void remove_world(void)
+{
+	if (world_root[0])
+		file_remove_tree(AT_FDCWD, world_root, NULL);
+	world_root[0] = '\0';
+}
+
 /* BODY in a task, with a fresh store; afterwards the outside is as it was. */
 static inline void in_world(void (*body)(struct world *w))
 {
@@ -114,6 +124,11 @@ static inline void in_world(void (*body)(struct world *w))
 	}
 	strcpy(w.root, "/tmp/hyper-test-XXXXXX");
 	assert_non_null(mkdtemp(w.root));
+	if (!world_root[0])
+		atexit(remove_world);
+	else
+		remove_world();
+	strcpy(world_root, w.root);
 	snprintf(w.outside, sizeof(w.outside), "%s/outside", w.root);
 	snprintf(w.data, sizeof(w.data), "%s/data", w.root);
 	assert_int_equal(mkdir(w.outside, 0700), 0);
@@ -126,7 +141,7 @@ static inline void in_world(void (*body)(struct world *w))
 	assert_ok(task_run(w.loop, world_main, &w, &err), err);
 	loop_free(w.loop);
 	outside_digest(&w, after);
-	file_remove_tree(AT_FDCWD, w.root, NULL);
+	remove_world();
 	assert_string_equal(after, w.outside_before);
 }
 
