@@ -313,7 +313,8 @@ int process_run(const struct process_options *options, const char *input, uint64
 	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0) {
 		r = error_errno(err, errno, "starting '%s'", o.argv[0]);
 	} else {
-		memcpy(fds, options->fds, options->fd_count * sizeof(fds[0]));
+		if (options->fd_count)
+			memcpy(fds, options->fds, options->fd_count * sizeof(fds[0]));
 		fds[o.fd_count++] = (struct process_fd){ in[0], 0 };
 		fds[o.fd_count++] = (struct process_fd){ out[1], 1 };
 		fds[o.fd_count++] = (struct process_fd){ errs[1], 2 };
