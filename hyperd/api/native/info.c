@@ -1,0 +1,13 @@
+/* GET /hyper/v1/info */
+#include "base/json.h"
+#include "hyperd/api/api.h"
+
+int native_info(struct http_request *request, struct error *err)
+{
+	struct engine *engine = api_engine(request);
+
+	return http_respond_json(request, 200,
+				 json_pack("{s:s,s:o,s:o}", "Version", HYPER_VERSION, "Engine",
+					   engine_info(engine), "Sandbox",
+					   sandbox_factory_info(engine_sandboxes(engine))));
+}
