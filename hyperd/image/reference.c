@@ -228,7 +228,8 @@ char *reference_familiar_name(const struct reference *reference)
 {
 	const char *path = reference->path;
 
-	if (strcmp(reference->domain, DEFAULT_DOMAIN) != 0)
+	/* A path that would itself be taken for a host keeps its own: docker.io/quay.io/x. */
+	if (strcmp(reference->domain, DEFAULT_DOMAIN) != 0 || domain_length(path, strlen(path)))
 		return reference_name(reference);
 	if (str_starts(path, LIBRARY) && !strchr(path + strlen(LIBRARY), '/'))
 		path += strlen(LIBRARY);

@@ -18,6 +18,7 @@ static void names_are_normalised(void **state)
 		  "busybox:a" },
 		{ "me/tool", "docker.io/me/tool", NULL, "me/tool" },
 		{ "docker.io/library/a/b", "docker.io/library/a/b", NULL, "library/a/b" },
+		{ "docker.io/quay.io/x", "docker.io/quay.io/x", NULL, "docker.io/quay.io/x" },
 		{ "localhost/x", "localhost/x", NULL, "localhost/x" },
 		{ "localhost:5000/x:y", "localhost:5000/x", "y", "localhost:5000/x:y" },
 		{ "127.0.0.1:5000/a/b", "127.0.0.1:5000/a/b", NULL, "127.0.0.1:5000/a/b" },
