@@ -1,6 +1,7 @@
 #include "hyperd/image/erofs.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -11,12 +12,15 @@
 
 #define BUILD_TIMEOUT_MS (30ull * 60 * 1000)
 
-/* It only reads the tree: it needs no network, and no way to gain rights. */
+/* It only reads the tree: it needs no network, and no way to gain rights. It does not outlive us.
+ */
 static int set_up(void *arg, const char **ret_what)
 {
 	(void)arg;
-	*ret_what = "no_new_privs";
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+	*ret_what = "restricting it";
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	return 0;
 }
 
 int erofs_build(const char *parent, const char *directory, const char *name, const char *diff_id,

@@ -27,6 +27,7 @@
 #define IMAGE_MAX_MANIFEST_BYTES (4u << 20)
 #define LAYER_MAX_ENTRIES        1000000u
 #define LAYER_MAX_PATH_BYTES     4095u
+#define LAYER_MAX_DEPTH          256u /* of directories: removing a tree holds a descriptor a level */
 #define LAYER_MAX_HEADER_BYTES   (1u << 20)
 #define LAYER_MAX_BYTES_DEFAULT  (64ull << 30)
 

@@ -69,10 +69,17 @@ uint64_t layer_writer_bytes(const struct layer_writer *w)
 	return w->bytes;
 }
 
+static int too_deep(const char *name, struct error *err)
+{
+	return error_set(err, ERROR_LIMIT, "'%.60s…': directories nested deeper than %u", name,
+			 LAYER_MAX_DEPTH);
+}
+
 int layer_path_clean(const char *name, char *path, size_t size, struct error *err)
 {
 	size_t len = strlen(name), out = 0;
 	const char *p = name;
+	unsigned depth = 0;
 
 	if (len == 0)
 		return error_set(err, ERROR_INVALID, "an entry with an empty name");
@@ -97,6 +104,8 @@ int layer_path_clean(const char *name, char *path, size_t size, struct error *er
 				path[out++] = '/';
 			memcpy(path + out, p, n);
 			out += n;
+			if (++depth > LAYER_MAX_DEPTH)
+				return too_deep(name, err);
 		}
 		p = *end ? end + 1 : end;
 	}
@@ -208,6 +217,37 @@ static int make_implied(struct layer_writer *w, char *path, struct error *err)
 	return 0;
 }
 
+/*
+ * A link on the way can make a short name a deep place, and a chain of them a tree that nobody
+ * could remove again. A name without links is as deep as it looks.
+ */
+static int check_depth(struct layer_writer *w, int dir_fd, const char *path, struct error *err)
+{
+	struct stat root, st;
+	autoclose int fd = open_beneath(w, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+	unsigned depth = 0;
+
+	if (fd >= 0)
+		return 0;
+	fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstat(w->root_fd, &root) < 0 || fstat(fd, &st) < 0)
+		return error_errno(err, errno, "'%.200s'", path);
+	while (st.st_ino != root.st_ino || st.st_dev != root.st_dev) {
+		int above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (above < 0 || ++depth > LAYER_MAX_DEPTH) {
+			if (above >= 0)
+				close(above);
+			return too_deep(path, err);
+		}
+		close(fd);
+		fd = above;
+		if (fstat(fd, &st) < 0)
+			return error_errno(err, errno, "'%.200s'", path);
+	}
+	return 0;
+}
+
 /* Makes the directory of PATH the parent at hand; *ret_name is the last component, in PATH. */
 static int enter_parent(struct layer_writer *w, const char *path, const char **ret_name,
 			struct error *err)
@@ -232,6 +272,11 @@ static int enter_parent(struct layer_writer *w, const char *path, const char **r
 	}
 	if (fd < 0)
 		return explain(fd, path, err);
+	r = check_depth(w, fd, parent, err);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
 	return remember_parent(w, fd, parent, err);
 }
 

@@ -267,6 +267,44 @@ static void too_many(struct world *w, struct str *tar)
 	}
 }
 
+/* COUNT directories in one another below PREFIX. */
+static void nest(struct str *tar, const char *prefix, int count)
+{
+	autostr struct str path = STR_INIT;
+
+	str_add(&path, prefix);
+	for (int i = 0; i < count; i++)
+		str_add(&path, "/d");
+	tar_pax(tar, "path", path.data, path.len);
+	tar_dir(tar, "x");
+}
+
+static void nested_too_deep(struct world *w, struct str *tar)
+{
+	nest(tar, "a", 300);
+}
+
+/* Each link leads to the end of the chain before it, so that every name is short. */
+static void nested_by_links(struct world *w, struct str *tar)
+{
+	autostr struct str target = STR_INIT;
+
+	nest(tar, "a", 200);
+	str_add(&target, "a");
+	for (int i = 0; i < 200; i++)
+		str_add(&target, "/d");
+	tar_pax(tar, "linkpath", target.data, target.len);
+	tar_link(tar, TAR_SYMLINK, "l1", "x");
+	nest(tar, "l1", 200);
+	str_clear(&target);
+	str_add(&target, "l1");
+	for (int i = 0; i < 200; i++)
+		str_add(&target, "/d");
+	tar_pax(tar, "linkpath", target.data, target.len);
+	tar_link(tar, TAR_SYMLINK, "l2", "x");
+	nest(tar, "l2", 200);
+}
+
 static void root_as_file(struct world *w, struct str *tar)
 {
 	tar_link(tar, TAR_SYMLINK, ".", w->outside);
@@ -310,6 +348,8 @@ static const struct attack attacks[] = {
 	{ "sparse overflow", sparse_overflow, "sparse map" },
 	{ "too large", too_large, "larger than" },
 	{ "too many", too_many, "more than 1000 entries" },
+	{ "nested too deep", nested_too_deep, "deeper than 256" },
+	{ "nested by links", nested_by_links, "deeper than 256" },
 	{ "the root as a file", root_as_file, "no directory" },
 };
 
@@ -362,6 +402,8 @@ static void tame_main(struct world *w)
 	tar_link(&tar, TAR_SYMLINK, "dl", w->outside);
 	tar_put(&tar, (struct tar_entry){ .type = TAR_DIRECTORY, .path = "dl", .mode = 0700 },
 		NULL);
+	nest(&tar, "deep", 200); /* a whole tree makes room for a file */
+	tar_file(&tar, "deep", "flat now");
 	tar_dir(&tar, "usr/bin");
 	tar_link(&tar, TAR_SYMLINK, "bin", "usr/bin"); /* stays inside: followed, as others do */
 	tar_file(&tar, "bin/tool", "tool");
