@@ -119,16 +119,22 @@ static void child_main(const struct process_options *o, int report_fd)
 	child_fail(report_fd, errno, "executing it");
 }
 
-static pid_t fork_with(unsigned long flags, int *ret_pidfd)
+static pid_t fork_with(unsigned long flags, int cgroup_fd, int *ret_pidfd)
 {
 	struct {
 		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+		uint64_t set_tid, set_tid_size, cgroup;
 	} args = {
 		.flags = flags | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
 		.exit_signal = SIGCHLD,
 	};
 
+	/* Linux 5.7: cheaper by far than moving it afterwards, and it is never outside. */
+	if (cgroup_fd > 0) {
+		args.flags |= 0x200000000ull; /* CLONE_INTO_CGROUP */
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
@@ -148,7 +154,7 @@ int process_spawn(const struct process_options *o, struct process *ret, struct e
 	/* No handler of ours may run in the child before it has set the defaults. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = fork_with(o->clone_flags, &pidfd);
+	pid = fork_with(o->clone_flags, o->cgroup_fd, &pidfd);
 	if (pid == 0)
 		child_main(o, report_write);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

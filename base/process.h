@@ -27,6 +27,7 @@ struct process_options {
 	int (*setup)(void *arg, const char **ret_what);
 	void *setup_arg;
 	unsigned long clone_flags; /* CLONE_NEWPID, … or 0 */
+	int cgroup_fd;             /* directory of the v2 control group it is born in; 0: ours */
 	const char *cwd;
 };
 

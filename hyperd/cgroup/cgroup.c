@@ -464,32 +464,68 @@ const char *cgroup_name(const struct cgroup *cgroup)
 	return cgroup->name;
 }
 
-int cgroup_join_open(struct cgroup *cgroup, int fds[CGROUP_HIERARCHIES], size_t *ret_count,
-		     struct error *err)
+void cgroup_joining_close(struct cgroup_joining *j)
 {
-	*ret_count = 0;
-	for_each_hierarchy(h, cgroup)
-	{
-		autofree char *dir = group_path(cgroup, h, cgroup->delegated ? "agent" : "");
-		autofree char *path = dir ? strf("%s/cgroup.procs", dir) : NULL;
-		int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-
-		if (fd < 0) {
-			int errnum = errno;
-
-			while (*ret_count)
-				close(fds[--*ret_count]);
-			return error_errno(err, errnum, "opening '%s'", path ? path : "");
-		}
-		fds[(*ret_count)++] = fd;
-	}
-	return 0;
+	if (j->birth_fd > 0)
+		close(j->birth_fd);
+	if (j->early_fd >= 0)
+		close(j->early_fd);
+	while (j->late_count)
+		close(j->late_fds[--j->late_count]);
+	j->birth_fd = 0;
+	j->early_fd = -1;
 }
 
-int cgroup_join(const int *fds, size_t count)
+static int open_for_joining(struct cgroup *cgroup, const struct hierarchy *h, int *ret,
+			    struct error *err)
 {
-	for (size_t i = 0; i < count; i++)
-		if (write(fds[i], "0", 1) < 0)
+	autofree char *dir = group_path(cgroup, h, cgroup->delegated ? "agent" : "");
+	autofree char *path = dir ? strf("%s%s", dir, h->unified ? "" : "/cgroup.procs") : NULL;
+
+	if (!path)
+		return error_nomem(err);
+	*ret = open(path, (h->unified ? O_RDONLY | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
+	return *ret < 0 ? error_errno(err, errno, "opening '%s'", path) : 0;
+}
+
+int cgroup_joining_open(struct cgroup *cgroup, struct cgroup_joining *ret, struct error *err)
+{
+	const struct hierarchy *primary = &cgroup->host->hierarchies[cgroup->host->primary];
+	int r = 0;
+
+	*ret = (struct cgroup_joining){ .early_fd = -1 };
+	for_each_hierarchy(h, cgroup) {
+		int fd = -1;
+
+		if (r < 0)
+			break;
+		r = open_for_joining(cgroup, h, &fd, err);
+		if (r < 0)
+			break;
+		if (h->unified)
+			ret->birth_fd = fd;
+		else if (h == primary)
+			ret->early_fd = fd;
+		else
+			ret->late_fds[ret->late_count++] = fd;
+	}
+	if (r < 0)
+		cgroup_joining_close(ret);
+	return r;
+}
+
+int cgroup_join(const struct cgroup_joining *j)
+{
+	return j->early_fd >= 0 && write(j->early_fd, "0", 1) < 0 ? -errno : 0;
+}
+
+int cgroup_join_late(const struct cgroup_joining *j, pid_t pid)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", (int)pid);
+
+	for (size_t i = 0; i < j->late_count; i++)
+		if (write(j->late_fds[i], text, (size_t)len) < 0 && errno != ESRCH)
 			return -errno;
 	return 0;
 }

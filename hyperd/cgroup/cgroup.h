@@ -53,12 +53,24 @@ DEFINE_CLEANUP(cgroup_free, struct cgroup *);
 const char *cgroup_name(const struct cgroup *cgroup);
 
 /*
- * Joining: the parent opens, the child (between fork and exec) joins with async-signal-safe calls
- * only. FDS are close-on-exec and the caller's.
+ * Joining. Moving a process costs many milliseconds when the kernel has been idle (it waits for a grace period), being
+ * born in a group costs nothing. So a process is born in its v2 group (process_options.cgroup_fd), or joins the one
+ * hierarchy that says what belongs to a sandbox by itself before exec; the others are joined on its behalf while it is
+ * busy starting.
  */
-int cgroup_join_open(struct cgroup *cgroup, int fds[CGROUP_HIERARCHIES], size_t *ret_count,
-		     struct error *err);
-int cgroup_join(const int *fds, size_t count);
+struct cgroup_joining {
+	int birth_fd;			    /* for process_options.cgroup_fd; 0: there is no v2 tree */
+	int early_fd;			    /* for cgroup_join(); -1: born in it */
+	int late_fds[CGROUP_HIERARCHIES]; /* for cgroup_join_late() */
+	size_t late_count;
+};
+
+int cgroup_joining_open(struct cgroup *cgroup, struct cgroup_joining *ret, struct error *err);
+void cgroup_joining_close(struct cgroup_joining *joining);
+/* In the child: async-signal-safe; 0 or -errno. */
+int cgroup_join(const struct cgroup_joining *joining);
+/* In the parent, on any thread. A process that has ended meanwhile is no error. */
+int cgroup_join_late(const struct cgroup_joining *joining, pid_t pid);
 
 /* Calls FN with each directory given to the agent and the controllers it is for ("" for v2's). */
 bool cgroup_is_unified(const struct cgroup_host *host);

@@ -190,7 +190,7 @@ int confinement_enter(void *arg, const char **ret_what)
 	int r;
 
 	*ret_what = "joining its control group";
-	r = cgroup_join(c->cgroup_fds, c->cgroup_fd_count);
+	r = cgroup_join(c->joining);
 	if (r < 0)
 		return r;
 	/* Ctrl-C at the daemon's terminal is not for the sandboxes. */

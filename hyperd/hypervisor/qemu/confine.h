@@ -24,8 +24,7 @@ struct confinement {
 	bool kvm;
 	uid_t uid;
 	uint64_t file_max_bytes;
-	int cgroup_fds[CGROUP_HIERARCHIES]; /* borrowed */
-	size_t cgroup_fd_count;
+	const struct cgroup_joining *joining; /* borrowed */
 };
 
 /* What clone flags the child is made with. */

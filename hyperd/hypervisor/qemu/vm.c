@@ -415,6 +415,7 @@ static int make_stderr(struct error *err)
 struct launch {
 	struct process_options options;
 	struct process *process;
+	const struct cgroup_joining *joining;
 	struct error error;
 };
 
@@ -423,6 +424,13 @@ static int launch(void *arg)
 	struct launch *l = arg;
 
 	return process_spawn(&l->options, l->process, &l->error);
+}
+
+static int join_late(void *arg)
+{
+	struct launch *l = arg;
+
+	return cgroup_join_late(l->joining, l->process->pid);
 }
 
 #define FIRST_FD 3
@@ -488,7 +496,8 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		.uid = config->uid,
 		.file_max_bytes = largest_file(config),
 	};
-	struct launch l = { .process = &q->process };
+	struct cgroup_joining joining;
+	struct launch l = { .process = &q->process, .joining = &joining };
 
 	if (config->disk_count + 8 > MAX_FDS)
 		return error_set(err, ERROR_LIMIT, "%zu disks are too many", config->disk_count);
@@ -511,10 +520,10 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 
 	r = qemu_command_line(qemu->program, config, &fds, qemu->tb_cache_mib, &argv, err);
 	if (r == 0)
-		r = cgroup_join_open(config->cgroup, confinement.cgroup_fds,
-				     &confinement.cgroup_fd_count, err);
+		r = cgroup_joining_open(config->cgroup, &joining, err);
 	if (r < 0)
 		return r;
+	confinement.joining = &joining;
 	l.options = (struct process_options){
 		.argv = (const char *const *)argv,
 		.env = env,
@@ -523,13 +532,18 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		.setup = confinement_enter,
 		.setup_arg = &confinement,
 		.clone_flags = confinement_clone_flags(),
+		.cgroup_fd = joining.birth_fd,
 	};
-	/* A thread waits for the exec: mounts and control groups can take many milliseconds. */
+	/* A thread waits for the exec and moves the process: both can take many milliseconds. */
 	r = job_run(qemu->jobs, launch, &l);
-	for (size_t i = 0; i < confinement.cgroup_fd_count; i++)
-		close(confinement.cgroup_fds[i]);
-	if (r < 0)
+	if (r < 0) {
 		error_copy(err, &l.error);
+	} else {
+		r = job_run(qemu->jobs, join_late, &l);
+		if (r < 0)
+			error_errno(err, -r, "joining control groups");
+	}
+	cgroup_joining_close(&joining);
 	return r;
 }
 
