@@ -494,7 +494,8 @@ int cgroup_joining_open(struct cgroup *cgroup, struct cgroup_joining *ret, struc
 	int r = 0;
 
 	*ret = (struct cgroup_joining){ .early_fd = -1 };
-	for_each_hierarchy(h, cgroup) {
+	for_each_hierarchy(h, cgroup)
+	{
 		int fd = -1;
 
 		if (r < 0)

@@ -53,14 +53,14 @@ DEFINE_CLEANUP(cgroup_free, struct cgroup *);
 const char *cgroup_name(const struct cgroup *cgroup);
 
 /*
- * Joining. Moving a process costs many milliseconds when the kernel has been idle (it waits for a grace period), being
- * born in a group costs nothing. So a process is born in its v2 group (process_options.cgroup_fd), or joins the one
- * hierarchy that says what belongs to a sandbox by itself before exec; the others are joined on its behalf while it is
- * busy starting.
+ * Joining. Moving a process costs many milliseconds when the kernel has been idle (it waits for a
+ * grace period), being born in a group costs nothing. So a process is born in its v2 group
+ * (process_options.cgroup_fd), or joins the one hierarchy that says what belongs to a sandbox by
+ * itself before exec; the others are joined on its behalf while it is busy starting.
  */
 struct cgroup_joining {
-	int birth_fd;			    /* for process_options.cgroup_fd; 0: there is no v2 tree */
-	int early_fd;			    /* for cgroup_join(); -1: born in it */
+	int birth_fd; /* for process_options.cgroup_fd; 0: there is no v2 tree */
+	int early_fd; /* for cgroup_join(); -1: born in it */
 	int late_fds[CGROUP_HIERARCHIES]; /* for cgroup_join_late() */
 	size_t late_count;
 };

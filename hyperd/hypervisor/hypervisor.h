@@ -31,6 +31,7 @@ struct hypervisor_config {
 	struct job_pool *jobs;
 	const char *program; /* QEMU: name or path */
 	const char *kernel, *initramfs;
+	const char *state_dir; /* an existing directory where a driver keeps what it has measured */
 	const char *jail_dir;  /* an empty directory, mount point of each machine's private root */
 	unsigned tb_cache_mib; /* TCG: memory for translated code; 0: the default */
 };

@@ -69,6 +69,7 @@ static void open_hypervisor(struct sandbox_factory *f, const struct sandbox_fact
 		.program = config->qemu,
 		.kernel = config->kernel ? config->kernel : "",
 		.initramfs = config->initramfs ? config->initramfs : "",
+		.state_dir = f->data_root,
 		.jail_dir = jail,
 	};
 

@@ -12,13 +12,19 @@ struct qemu_fds {
 	const int *disks; /* as many as the configuration has */
 };
 
+/* What does not change while the daemon runs. */
+struct qemu_host {
+	unsigned tb_cache_mib; /* TCG: at most so much translated code; 0: the default */
+	unsigned tsc_khz;      /* the frequency of the host's time stamp counter */
+};
+
 /* The QMP id of the console's ring buffer, and how much it keeps. */
 #define QEMU_CONSOLE_ID    "console"
 #define QEMU_CONSOLE_BYTES 65536
 
 /* *ret is a strv, owned by the caller. */
 int qemu_command_line(const char *program, const struct vm_config *config,
-		      const struct qemu_fds *fds, unsigned tb_cache_mib, char ***ret,
+		      const struct qemu_fds *fds, const struct qemu_host *host, char ***ret,
 		      struct error *err);
 /* What else stands on a machine's bus beside the pod's disk decides how many disks fit. */
 unsigned qemu_max_disks(const char *machine);

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/process.h"
-#include "hyperd/hypervisor/qemu/command_line.h"
+#include "hyperd/hypervisor/qemu/tsc.h"
 #include "hyperd/hypervisor/qemu/vm.h"
 
 #define VERSION_DEADLINE_MS 10000
@@ -78,7 +78,7 @@ static int qemu_open(const struct hypervisor_config *config, struct hypervisor *
 	qemu->base.driver = &qemu_driver;
 	qemu->loop = config->loop;
 	qemu->jobs = config->jobs;
-	qemu->tb_cache_mib = config->tb_cache_mib;
+	qemu->host.tb_cache_mib = config->tb_cache_mib;
 	qemu->jail_dir = strdup(config->jail_dir);
 	qemu->kernel = strdup(config->kernel);
 	qemu->initramfs = strdup(config->initramfs);
@@ -91,6 +91,8 @@ static int qemu_open(const struct hypervisor_config *config, struct hypervisor *
 		r = process_run(&(struct process_options){ .argv = argv }, NULL,
 				deadline_in_ms(VERSION_DEADLINE_MS), 65536, &qemu->version, err);
 	}
+	if (r == 0)
+		r = tsc_measure(config->state_dir, &qemu->host.tsc_khz, err);
 	if (r == 0)
 		r = check_readable("guest kernel", qemu->kernel, err);
 	if (r == 0)
@@ -209,7 +211,7 @@ static int qemu_fingerprint(struct hypervisor *hypervisor, const struct vm_confi
 	shape.memory_fd = 0;
 	shape.memory_shared = false;
 	shape.state_fd = -1;
-	r = qemu_command_line(qemu->program, &shape, &fds, qemu->tb_cache_mib, &argv, err);
+	r = qemu_command_line(qemu->program, &shape, &fds, &qemu->host, &argv, err);
 	if (r < 0)
 		return r;
 	str_addf(out, "version %s\n", qemu->version);

@@ -14,7 +14,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/task.h"
-#include "hyperd/hypervisor/qemu/command_line.h"
 #include "hyperd/hypervisor/qemu/confine.h"
 
 #define QMP_SOCKET   "qmp"
@@ -518,7 +517,7 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 	*ret_state_fd = plan_fd(&plan, config->state_fd);
 	plan.fds[plan.count++] = (struct process_fd){ q->stderr_fd, 2 };
 
-	r = qemu_command_line(qemu->program, config, &fds, qemu->tb_cache_mib, &argv, err);
+	r = qemu_command_line(qemu->program, config, &fds, &qemu->host, &argv, err);
 	if (r == 0)
 		r = cgroup_joining_open(config->cgroup, &joining, err);
 	if (r < 0)

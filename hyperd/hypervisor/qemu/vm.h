@@ -5,6 +5,7 @@
 
 #include "base/process.h"
 #include "hyperd/hypervisor/hypervisor.h"
+#include "hyperd/hypervisor/qemu/command_line.h"
 #include "hyperd/hypervisor/qemu/qmp.h"
 
 /* Program, kernel and initramfs. */
@@ -18,7 +19,7 @@ struct qemu {
 	char *version;            /* owned: what --version says */
 	char *jail_dir;           /* owned */
 	char *kernel, *initramfs; /* owned */
-	unsigned tb_cache_mib;
+	struct qemu_host host;
 	struct stat hashed[QEMU_HASHED]; /* as they were when hashed */
 	char digests[QEMU_HASHED][65];
 };
