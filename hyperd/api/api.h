@@ -113,10 +113,11 @@ json_t *api_image_labels(struct image *image);
 #define API_HANDLERS(X)                                                                            \
 	/* docker/system.c */                                                                      \
 	X(docker_ping)                                                                             \
-	X(docker_version) X(docker_info) X(docker_df) X(docker_auth) X(docker_plugins)             \
-		X(docker_not_swarm) X(docker_unsupported) /* docker/events.c */                    \
-		X(docker_events) /* docker/containers_list.c, containers_create.c,                 \
-				    container_inspect.c */                                         \
+	X(docker_version)                                                                          \
+	X(docker_info) X(docker_df) X(docker_auth) X(docker_plugins) X(docker_not_swarm)           \
+		X(docker_unsupported) /* docker/events.c */                                        \
+		X(docker_events)      /* docker/containers_list.c, containers_create.c,            \
+					 container_inspect.c */                                    \
 		X(docker_container_list) X(docker_container_create)                                \
 			X(docker_container_inspect) /* docker/containers.c */                      \
 		X(docker_container_start) X(docker_container_stop) X(docker_container_restart)     \

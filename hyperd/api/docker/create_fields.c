@@ -227,7 +227,7 @@ const struct create_field create_config_fields[] = {
 	{ "Volumes", FIELD_CALL, .call = take_volumes },
 	{ "WorkingDir", FIELD_STRING, SPEC(working_dir) },
 	{ "NetworkDisabled", FIELD_ACCEPTED, .reason = "there is only loopback yet" },
-	{ "MacAddress", FIELD_REFUSED, .reason = "networks come with the network issue" },
+	{ "MacAddress", FIELD_REFUSED, .reason = "networks are not implemented yet" },
 	{ "OnBuild", FIELD_ACCEPTED, .reason = "of builds" },
 	{ "Labels", FIELD_PAIRS, SPEC(labels) },
 	{ "StopSignal", FIELD_CALL, .call = take_stop_signal },
@@ -412,7 +412,7 @@ static int take_mount(const char *section, const struct create_field *field, con
 	    (!strcmp(type, "volume") && source && *source))
 		return error_set(err, ERROR_UNSUPPORTED,
 				 "HostConfig.Mounts: type \"%.32s\" is not supported: bind mounts "
-				 "and named volumes come with the volume issue",
+				 "and named volumes are not implemented yet",
 				 type ? type : "");
 	r = check_destination(section, field, target, err);
 	if (r == 0)
@@ -680,17 +680,19 @@ static const char *const local_drivers[] = { "local", NULL };
 
 const struct create_field create_host_fields[] = {
 	{ "Binds", FIELD_REFUSED,
-	  .reason = "bind mounts and named volumes come with the volume issue" },
+	  .reason = "bind mounts and named volumes are not implemented yet" },
 	{ "ContainerIDFile", FIELD_ACCEPTED, .reason = "written by the client" },
 	{ "LogConfig", FIELD_CALL, .call = take_log_config },
-	{ "NetworkMode", FIELD_CALL, .call = take_network_mode },
-	{ "PortBindings", FIELD_REFUSED, .reason = "published ports come with the network issue" },
+	{ "NetworkMode", FIELD_CALL, .call = take_network_mode,
+	  .reason = "default, bridge and none: all of them loopback only yet" },
+	{ "PortBindings", FIELD_REFUSED, .reason = "networks are not implemented yet" },
 	{ "RestartPolicy", FIELD_CALL, .call = take_restart_policy, .updatable = true },
 	{ "AutoRemove", FIELD_BOOL, SPEC(auto_remove) },
 	{ "VolumeDriver", FIELD_ONE_OF, .words = local_drivers,
-	  .reason = "volume plugins come with the volume issue" },
-	{ "VolumesFrom", FIELD_REFUSED, .reason = "shared volumes come with the volume issue" },
-	{ "Mounts", FIELD_CALL, .call = take_mounts },
+	  .reason = "volume plugins are not implemented yet" },
+	{ "VolumesFrom", FIELD_REFUSED, .reason = "volumes are not implemented yet" },
+	{ "Mounts", FIELD_CALL, .call = take_mounts,
+	  .reason = "tmpfs and volumes without a name; others are refused" },
 	{ "ConsoleSize", FIELD_ACCEPTED,
 	  .reason = "the client resizes the terminal after the start" },
 	{ "Annotations", FIELD_ACCEPTED, .reason = "kept, and shown by inspect" },
@@ -713,9 +715,12 @@ const struct create_field create_host_fields[] = {
 	{ "PidMode", FIELD_ONE_OF, .words = private_modes,
 	  .reason = "each container has a PID namespace of its own" },
 	{ "Privileged", FIELD_BOOL, SPEC(privileged) },
-	{ "PublishAllPorts", FIELD_BOOL, SPEC(publish_all) },
+	{ "PublishAllPorts", FIELD_BOOL, SPEC(publish_all),
+	  .reason = "kept; there is nothing to publish to yet" },
 	{ "ReadonlyRootfs", FIELD_BOOL, SPEC(read_only) },
-	{ "SecurityOpt", FIELD_CALL, .call = take_security_opt },
+	{ "SecurityOpt", FIELD_CALL, .call = take_security_opt,
+	  .reason = "seccomp, no-new-privileges, systempaths; label and apparmor only to switch "
+		    "them off" },
 	{ "StorageOpt", FIELD_REFUSED,
 	  .reason = "the size of a pod's disk is a setting of the daemon" },
 	{ "Tmpfs", FIELD_CALL, .call = take_tmpfs },
@@ -753,7 +758,8 @@ const struct create_field create_host_fields[] = {
 	{ "MemoryReservation", FIELD_I64, RESOURCE(memory_reservation_bytes), 0, INT64_MAX,
 	  .updatable = true },
 	{ "MemorySwap", FIELD_I64, RESOURCE(memory_swap_bytes), -1, INT64_MAX, .updatable = true },
-	{ "MemorySwappiness", FIELD_CALL, .call = take_swappiness },
+	{ "MemorySwappiness", FIELD_CALL, .call = take_swappiness,
+	  .reason = "only -1: pods have no swap" },
 	{ "OomKillDisable", FIELD_BOOL, RESOURCE(oom_kill_disable) },
 	{ "Init", FIELD_BOOL, SPEC(init) },
 	{ "PidsLimit", FIELD_CALL, .call = take_pids_limit, .updatable = true },
