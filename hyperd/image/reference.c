@@ -26,8 +26,12 @@ static bool is_alnum(char c)
 /* [a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])? joined by dots, or [IPv6]; then an optional :port. */
 static bool domain_is_valid(const char *s, size_t len)
 {
-	const char *end = s + len, *colon = memrchr(s, ':', len);
+	const char *end = s + len, *colon = NULL;
 	bool start = true;
+
+	for (const char *p = s; p < end; p++)
+		if (*p == ':')
+			colon = p;
 
 	if (len && s[0] == '[') {
 		const char *close = memchr(s, ']', len);

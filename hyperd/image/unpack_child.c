@@ -29,10 +29,11 @@
 #include "base/fd.h"
 #include "hyperd/image/image.h"
 
-#define CPU_SECONDS      3600
-#define MEMORY_BYTES     (512ull << 20)
-#define DESCRIPTOR_LIMIT (2 * LAYER_MAX_DEPTH + 32) /* replacing a tree holds one for each level \
-						     */
+#define CPU_SECONDS  3600
+#define MEMORY_BYTES (512ull << 20)
+#define DESCRIPTOR_LIMIT                                                        \
+	(2 * LAYER_MAX_DEPTH + 32) /* replacing a tree holds one for each level \
+				    */
 #define OPAQUE_MAX_BYTES (64u << 20)
 
 #ifndef __has_feature

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * Records: what hyperd remembers, one JSON file an object, `DATA-ROOT/KIND/ID.json`, written atomically. Each record
- * carries its format version in the member "v"; a newer one than this program knows is refused, not guessed at.
- * Loop thread only.
+ * Records: what hyperd remembers, one JSON file an object, `DATA-ROOT/KIND/ID.json`, written
+ * atomically. Each record carries its format version in the member "v"; a newer one than this
+ * program knows is refused, not guessed at. Loop thread only.
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -19,7 +19,8 @@ void store_free(struct store *store);
 int store_dir_fd(const struct store *store);
 const char *store_path(const struct store *store);
 
-/* KIND and ID are names of [A-Za-z0-9_.-]; anything else is refused. RECORD is borrowed; "v" is set by the store. */
+/* KIND and ID are names of [A-Za-z0-9_.-]; anything else is refused. RECORD is borrowed; "v" is set
+ * by the store. */
 int record_save(struct store *store, const char *kind, const char *id, int version, json_t *record,
 		bool sync, struct error *err);
 /* *ret belongs to the caller. ERROR_NOT_FOUND when there is none. */
