@@ -1,6 +1,5 @@
-#include "hyperd/image/tar.h"
+#include "hyperd/image/tar_private.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,47 +11,7 @@
 #define MAX_SPECIAL_HEADERS 32 /* before one entry */
 #define MAX_XATTRS          256
 
-struct part {
-	uint64_t offset, len;
-};
-
-/* What pax and GNU headers say about the entry that follows them. */
-struct overrides {
-	char *path, *link; /* owned */
-	bool has_size, has_uid, has_gid, has_mtime;
-	uint64_t size_bytes, uid, gid;
-	int64_t mtime_s;
-	uint32_t mtime_ns;
-	unsigned sparse_major, sparse_minor;
-	bool has_sparse, has_real_size;
-	uint64_t real_size_bytes, sparse_offset;
-};
-
-struct tar_reader {
-	tar_source_fn *read;
-	void *arg;
-	unsigned char *buffer; /* owned */
-	size_t start, end;     /* of what is in the buffer */
-	bool finished;
-
-	struct overrides over;
-	struct tar_entry entry;
-	char *path, *link; /* owned */
-	struct tar_xattr *xattrs;
-	size_t xattr_count;
-
-	uint64_t stored_left; /* bytes of the entry still to come from the stream */
-	size_t padding;
-	struct part *parts; /* owned: of a sparse file, else NULL */
-	size_t part_count, part;
-	uint64_t offset; /* of the next data byte in the file (in the part when sparse) */
-};
-
-struct header {
-	unsigned char raw[TAR_BLOCK_BYTES];
-};
-
-static int malformed(struct error *err, const char *what)
+int tar_malformed(struct error *err, const char *what)
 {
 	return error_set(err, ERROR_INVALID, "malformed tar archive: %s", what);
 }
@@ -80,7 +39,7 @@ static void clear_overrides(struct tar_reader *t)
 {
 	free(t->over.path);
 	free(t->over.link);
-	t->over = (struct overrides){ 0 };
+	t->over = (struct tar_overrides){ 0 };
 }
 
 static void clear_entry(struct tar_reader *t)
@@ -127,9 +86,7 @@ static int fill(struct tar_reader *t, size_t *ret, struct error *err)
 	return 0;
 }
 
-/* Exactly LEN bytes into OUT (NULL: passed over). *ret_eof tells an end before the first of them.
- */
-static int take(struct tar_reader *t, void *out, uint64_t len, bool *ret_eof, struct error *err)
+int tar_take(struct tar_reader *t, void *out, uint64_t len, bool *ret_eof, struct error *err)
 {
 	unsigned char *p = out;
 	bool first = true;
@@ -161,9 +118,8 @@ static int take(struct tar_reader *t, void *out, uint64_t len, bool *ret_eof, st
 	return 0;
 }
 
-/* Octal with blanks and NULs around it, or base 256. */
-static int get_number(const unsigned char *field, size_t len, bool negative_allowed, int64_t *ret,
-		      struct error *err)
+int tar_number(const unsigned char *field, size_t len, bool negative_allowed, int64_t *ret,
+	       struct error *err)
 {
 	uint64_t value = 0;
 	size_t i = 0;
@@ -172,17 +128,17 @@ static int get_number(const unsigned char *field, size_t len, bool negative_allo
 		bool negative = field[0] & 0x40;
 
 		if (negative && !negative_allowed)
-			return malformed(err, "a negative number");
+			return tar_malformed(err, "a negative number");
 		value = negative ? ~0ull : 0;
 		for (i = 0; i < len; i++) {
 			unsigned char c = i == 0 && !negative ? field[0] & 0x7f : field[i];
 
 			if ((value >> 55) != (negative ? 0x1ffu : 0))
-				return malformed(err, "a number out of range");
+				return tar_malformed(err, "a number out of range");
 			value = value << 8 | c;
 		}
 		*ret = (int64_t)value;
-		return !negative && *ret < 0 ? malformed(err, "a number out of range") : 0;
+		return !negative && *ret < 0 ? tar_malformed(err, "a number out of range") : 0;
 	}
 	while (i < len && field[i] == ' ')
 		i++;
@@ -190,16 +146,16 @@ static int get_number(const unsigned char *field, size_t len, bool negative_allo
 		value = value << 3 | (field[i] - '0');
 	for (; i < len; i++)
 		if (field[i] != ' ' && field[i] != '\0')
-			return malformed(err, "a header field that should be a number");
+			return tar_malformed(err, "a header field that should be a number");
 	*ret = (int64_t)value;
 	return 0;
 }
 
-static bool checksum_matches(const struct header *h)
+static bool checksum_matches(const struct tar_block *h)
 {
 	int64_t stated, with_sign = 0, without = 0;
 
-	if (get_number(h->raw + 148, 8, false, &stated, NULL) < 0)
+	if (tar_number(h->raw + 148, 8, false, &stated, NULL) < 0)
 		return false;
 	for (size_t i = 0; i < TAR_BLOCK_BYTES; i++) {
 		unsigned char c = i >= 148 && i < 156 ? ' ' : h->raw[i];
@@ -210,7 +166,7 @@ static bool checksum_matches(const struct header *h)
 	return stated == without || stated == with_sign;
 }
 
-static bool is_zero(const struct header *h)
+static bool is_zero(const struct tar_block *h)
 {
 	for (size_t i = 0; i < TAR_BLOCK_BYTES; i++)
 		if (h->raw[i])
@@ -219,23 +175,23 @@ static bool is_zero(const struct header *h)
 }
 
 /* The next header; *ret_end at the end of the archive: zero blocks, or the end of the stream. */
-static int read_header(struct tar_reader *t, struct header *h, bool *ret_end, struct error *err)
+static int read_header(struct tar_reader *t, struct tar_block *h, bool *ret_end, struct error *err)
 {
-	int r = take(t, h->raw, sizeof(h->raw), ret_end, err);
+	int r = tar_take(t, h->raw, sizeof(h->raw), ret_end, err);
 
 	if (r < 0 || *ret_end)
 		return r;
 	if (is_zero(h)) {
-		r = take(t, h->raw, sizeof(h->raw), ret_end, err);
+		r = tar_take(t, h->raw, sizeof(h->raw), ret_end, err);
 		if (r < 0)
 			return r;
 		if (!*ret_end && !is_zero(h))
-			return malformed(err, "a single zero block between entries");
+			return tar_malformed(err, "a single zero block between entries");
 		*ret_end = true;
 		return 0;
 	}
 	if (!checksum_matches(h))
-		return malformed(err, "a header's checksum does not match");
+		return tar_malformed(err, "a header's checksum does not match");
 	return 0;
 }
 
@@ -252,9 +208,9 @@ static int read_special(struct tar_reader *t, uint64_t size_bytes, char **ret, s
 	text = malloc((size_t)size_bytes + 1);
 	if (!text)
 		return error_nomem(err);
-	r = take(t, text, size_bytes, NULL, err);
+	r = tar_take(t, text, size_bytes, NULL, err);
 	if (r == 0)
-		r = take(t, NULL, tar_padding(size_bytes), NULL, err);
+		r = tar_take(t, NULL, tar_padding(size_bytes), NULL, err);
 	if (r < 0)
 		return r;
 	text[size_bytes] = '\0';
@@ -263,7 +219,7 @@ static int read_special(struct tar_reader *t, uint64_t size_bytes, char **ret, s
 	return 0;
 }
 
-static int set_text(char **to, const char *what, const char *value, size_t len, struct error *err)
+int tar_set_text(char **to, const char *what, const char *value, size_t len, struct error *err)
 {
 	if (memchr(value, '\0', len))
 		return error_set(err, ERROR_INVALID, "malformed tar archive: a NUL in a %s", what);
@@ -272,7 +228,7 @@ static int set_text(char **to, const char *what, const char *value, size_t len, 
 	return *to ? 0 : error_nomem(err);
 }
 
-static int pax_number(const char *key, const char *value, uint64_t *ret, struct error *err)
+int tar_pax_number(const char *key, const char *value, uint64_t *ret, struct error *err)
 {
 	unsigned long long number;
 
@@ -284,7 +240,7 @@ static int pax_number(const char *key, const char *value, uint64_t *ret, struct 
 }
 
 /* Seconds with a fraction; digits after the ninth do not count. */
-static int pax_time(struct overrides *o, const char *value, struct error *err)
+static int pax_time(struct tar_overrides *o, const char *value, struct error *err)
 {
 	char *end;
 	long scale = 100000000;
@@ -294,88 +250,18 @@ static int pax_time(struct overrides *o, const char *value, struct error *err)
 	o->mtime_s = strtoll(value, &end, 10);
 	o->mtime_ns = 0;
 	if (end == value || errno)
-		return malformed(err, "a pax time");
+		return tar_malformed(err, "a pax time");
 	if (*end == '.')
 		for (end++; *end >= '0' && *end <= '9'; end++, scale /= 10)
 			o->mtime_ns += (uint32_t)((*end - '0') * scale);
 	if (*end)
-		return malformed(err, "a pax time");
+		return tar_malformed(err, "a pax time");
 	if (negative && o->mtime_ns) {
 		o->mtime_s--;
 		o->mtime_ns = (uint32_t)NSEC_PER_SEC - o->mtime_ns;
 	}
 	o->has_mtime = true;
 	return 0;
-}
-
-static int add_part(struct tar_reader *t, uint64_t offset, uint64_t len, struct error *err)
-{
-	struct part *grown;
-
-	if (t->part_count == TAR_MAX_SPARSE_PARTS)
-		return error_set(err, ERROR_LIMIT, "a sparse file of more than %d parts",
-				 TAR_MAX_SPARSE_PARTS);
-	if ((t->part_count & (t->part_count - 1)) == 0) {
-		size_t room = t->part_count ? t->part_count * 2 : 1;
-
-		grown = reallocarray(t->parts, room, sizeof(*grown));
-		if (!grown)
-			return error_nomem(err);
-		t->parts = grown;
-	}
-	t->parts[t->part_count++] = (struct part){ offset, len };
-	return 0;
-}
-
-/* GNU.sparse.map: "offset,length,offset,length". */
-static int pax_sparse_map(struct tar_reader *t, const char *value, struct error *err)
-{
-	autostrv char **numbers = strv_split(value, ',');
-	uint64_t offset = 0, len = 0;
-	int r = 0;
-
-	if (!numbers)
-		return error_nomem(err);
-	for (char **p = numbers; r == 0 && *p && **p; p += 2) {
-		if (!p[1])
-			return malformed(err, "an uneven sparse map");
-		r = pax_number("GNU.sparse.map", p[0], &offset, err);
-		if (r == 0)
-			r = pax_number("GNU.sparse.map", p[1], &len, err);
-		if (r == 0)
-			r = add_part(t, offset, len, err);
-	}
-	return r;
-}
-
-static int pax_sparse(struct tar_reader *t, const char *key, const char *value, size_t len,
-		      struct error *err)
-{
-	struct overrides *o = &t->over;
-	uint64_t number = 0;
-	int r = 0;
-
-	o->has_sparse = true;
-	if (strcmp(key, "name") == 0)
-		return set_text(&o->path, "name", value, len, err);
-	if (strcmp(key, "map") == 0)
-		return pax_sparse_map(t, value, err);
-	r = pax_number(key, value, &number, err);
-	if (r < 0)
-		return r;
-	if (strcmp(key, "major") == 0) {
-		o->sparse_major = number > 9 ? 9 : (unsigned)number;
-	} else if (strcmp(key, "minor") == 0) {
-		o->sparse_minor = number > 9 ? 9 : (unsigned)number;
-	} else if (strcmp(key, "size") == 0 || strcmp(key, "realsize") == 0) {
-		o->has_real_size = true;
-		o->real_size_bytes = number;
-	} else if (strcmp(key, "offset") == 0) {
-		o->sparse_offset = number;
-	} else if (strcmp(key, "numbytes") == 0) {
-		r = add_part(t, o->sparse_offset, number, err);
-	}
-	return r; /* numblocks says nothing that the parts do not */
 }
 
 static int add_xattr(struct tar_reader *t, const char *name, size_t name_len, const char *value,
@@ -386,7 +272,7 @@ static int add_xattr(struct tar_reader *t, const char *name, size_t name_len, co
 	if (t->xattr_count == MAX_XATTRS)
 		return error_set(err, ERROR_LIMIT, "more than %d extended attributes", MAX_XATTRS);
 	if (memchr(name, '\0', name_len) || name_len == 0 || name_len > 255)
-		return malformed(err, "the name of an extended attribute");
+		return tar_malformed(err, "the name of an extended attribute");
 	grown = reallocarray(t->xattrs, t->xattr_count + 1, sizeof(*grown));
 	if (!grown)
 		return error_nomem(err);
@@ -405,32 +291,33 @@ static int pax_record(struct tar_reader *t, const char *key, size_t key_len, con
 		      size_t len, struct error *err)
 {
 	static const char xattr[] = "SCHILY.xattr.", sparse[] = "GNU.sparse.";
-	struct overrides *o = &t->over;
+	struct tar_overrides *o = &t->over;
 
 	if (memchr(key, '\0', key_len))
-		return malformed(err, "a NUL in a pax keyword");
+		return tar_malformed(err, "a NUL in a pax keyword");
 	if (str_starts(key, xattr))
 		return add_xattr(t, key + strlen(xattr), key_len - strlen(xattr), value, len, err);
 	if (str_starts(key, sparse))
-		return pax_sparse(t, key + strlen(sparse), value, len, err);
+		return tar_pax_sparse(t, key + strlen(sparse), value, len, err);
 	if (strcmp(key, "path") == 0)
 		/* GNU.sparse.name is the real one; "path" beside it is made up. */
-		return o->has_sparse && o->path ? 0 : set_text(&o->path, "name", value, len, err);
+		return o->has_sparse && o->path ? 0
+						: tar_set_text(&o->path, "name", value, len, err);
 	if (strcmp(key, "linkpath") == 0)
-		return set_text(&o->link, "link name", value, len, err);
+		return tar_set_text(&o->link, "link name", value, len, err);
 	if (strcmp(key, "mtime") == 0)
 		return pax_time(o, value, err);
 	if (strcmp(key, "size") == 0) {
 		o->has_size = true;
-		return pax_number(key, value, &o->size_bytes, err);
+		return tar_pax_number(key, value, &o->size_bytes, err);
 	}
 	if (strcmp(key, "uid") == 0) {
 		o->has_uid = true;
-		return pax_number(key, value, &o->uid, err);
+		return tar_pax_number(key, value, &o->uid, err);
 	}
 	if (strcmp(key, "gid") == 0) {
 		o->has_gid = true;
-		return pax_number(key, value, &o->gid, err);
+		return tar_pax_number(key, value, &o->gid, err);
 	}
 	return 0; /* times and names of users that we have no use for */
 }
@@ -449,11 +336,11 @@ static int parse_pax(struct tar_reader *t, char *text, size_t size, struct error
 			len = len * 10 + (size_t)(*key++ - '0');
 		if (key == p || key == end || *key != ' ' || len > left ||
 		    len < (size_t)(key - p) + 3 || p[len - 1] != '\n')
-			return malformed(err, "a pax record");
+			return tar_malformed(err, "a pax record");
 		key++;
 		equals = memchr(key, '=', (size_t)(p + len - 1 - key));
 		if (!equals || equals == key)
-			return malformed(err, "a pax record without a keyword");
+			return tar_malformed(err, "a pax record without a keyword");
 		*equals = '\0';
 		p[len - 1] = '\0';
 		r = pax_record(t, key, (size_t)(equals - key), equals + 1,
@@ -470,11 +357,11 @@ static int set_long_name(char **to, char *text, size_t len, struct error *err)
 {
 	while (len > 0 && text[len - 1] == '\0')
 		len--;
-	return set_text(to, "name", text, len, err);
+	return tar_set_text(to, "name", text, len, err);
 }
 
 /* Consumes a header that only describes the next one; *ret_special tells whether it was one. */
-static int special_header(struct tar_reader *t, const struct header *h, bool *ret_special,
+static int special_header(struct tar_reader *t, const struct tar_block *h, bool *ret_special,
 			  struct error *err)
 {
 	autofree char *text = NULL;
@@ -486,7 +373,7 @@ static int special_header(struct tar_reader *t, const struct header *h, bool *re
 	*ret_special = type && strchr("xXgLK", type);
 	if (!*ret_special)
 		return 0;
-	r = get_number(h->raw + 124, 12, false, &size_bytes, err);
+	r = tar_number(h->raw + 124, 12, false, &size_bytes, err);
 	if (r == 0)
 		r = read_special(t, (uint64_t)size_bytes, &text, &len, err);
 	if (r < 0)
@@ -504,7 +391,7 @@ static int special_header(struct tar_reader *t, const struct header *h, bool *re
 	}
 }
 
-static char *header_path(const struct header *h)
+static char *header_path(const struct tar_block *h)
 {
 	const char *name = (const char *)h->raw, *prefix = (const char *)h->raw + 345;
 	size_t prefix_len = 0;
@@ -517,10 +404,10 @@ static char *header_path(const struct header *h)
 		    (int)strnlen(name, 100), name);
 }
 
-static int header_numbers(struct tar_reader *t, const struct header *h, uint64_t *ret_stored,
+static int header_numbers(struct tar_reader *t, const struct tar_block *h, uint64_t *ret_stored,
 			  struct error *err)
 {
-	struct overrides *o = &t->over;
+	struct tar_overrides *o = &t->over;
 	struct tar_entry *e = &t->entry;
 	int64_t mode, uid, gid, size, mtime, major, minor;
 	const struct {
@@ -539,7 +426,7 @@ static int header_numbers(struct tar_reader *t, const struct header *h, uint64_t
 		if (fields[i].at > 257 && memcmp(h->raw + 257, "ustar", 5) != 0)
 			*fields[i].to = 0;
 		else
-			r = get_number(h->raw + fields[i].at, fields[i].len,
+			r = tar_number(h->raw + fields[i].at, fields[i].len,
 				       fields[i].negative_allowed, fields[i].to, err);
 	}
 	if (r < 0)
@@ -549,9 +436,9 @@ static int header_numbers(struct tar_reader *t, const struct header *h, uint64_t
 	if (o->has_gid)
 		gid = (int64_t)o->gid;
 	if (uid >= UINT32_MAX || gid >= UINT32_MAX)
-		return malformed(err, "an owner out of range");
+		return tar_malformed(err, "an owner out of range");
 	if (major > 0xfff || minor > 0xfffff)
-		return malformed(err, "a device number out of range");
+		return tar_malformed(err, "a device number out of range");
 	e->mode = (uint32_t)mode & 07777;
 	e->uid = (uint32_t)uid;
 	e->gid = (uint32_t)gid;
@@ -563,137 +450,7 @@ static int header_numbers(struct tar_reader *t, const struct header *h, uint64_t
 	return 0;
 }
 
-static int sparse_fields(struct tar_reader *t, const unsigned char *p, size_t count,
-			 struct error *err)
-{
-	for (size_t i = 0; i < count; i++, p += 24) {
-		int64_t offset, len;
-		int r;
-
-		if (!p[0])
-			break;
-		r = get_number(p, 12, false, &offset, err);
-		if (r == 0)
-			r = get_number(p + 12, 12, false, &len, err);
-		if (r == 0)
-			r = add_part(t, (uint64_t)offset, (uint64_t)len, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Type 'S': four parts in the header, 21 in each further block. */
-static int old_gnu_sparse(struct tar_reader *t, const struct header *h, struct error *err)
-{
-	struct header more;
-	int64_t real_size;
-	bool extended = h->raw[482];
-	int r = get_number(h->raw + 483, 12, false, &real_size, err);
-
-	if (r == 0)
-		r = sparse_fields(t, h->raw + 386, 4, err);
-	while (r == 0 && extended) {
-		r = take(t, more.raw, sizeof(more.raw), NULL, err);
-		if (r == 0)
-			r = sparse_fields(t, more.raw, 21, err);
-		extended = more.raw[504];
-	}
-	t->over.has_real_size = true;
-	t->over.real_size_bytes = (uint64_t)real_size;
-	return r;
-}
-
-/* One decimal line of a GNU 1.0 sparse map, which stands before the data. */
-static int sparse_line(struct tar_reader *t, uint64_t *ret, uint64_t *stored, struct error *err)
-{
-	char text[24];
-	size_t len = 0;
-
-	for (;;) {
-		char c;
-		int r;
-
-		if (*stored == 0 || len + 1 == sizeof(text))
-			return malformed(err, "a sparse map");
-		r = take(t, &c, 1, NULL, err);
-		if (r < 0)
-			return r;
-		(*stored)--;
-		if (c == '\n')
-			break;
-		text[len++] = c;
-	}
-	text[len] = '\0';
-	return pax_number("sparse map", text, ret, err);
-}
-
-static int gnu_sparse_1_0(struct tar_reader *t, uint64_t *stored, struct error *err)
-{
-	uint64_t count = 0, offset = 0, len = 0, before = *stored, padding;
-	int r = sparse_line(t, &count, stored, err);
-
-	if (r == 0 && count > TAR_MAX_SPARSE_PARTS)
-		return error_set(err, ERROR_LIMIT, "a sparse file of more than %d parts",
-				 TAR_MAX_SPARSE_PARTS);
-	while (r == 0 && count--) {
-		r = sparse_line(t, &offset, stored, err);
-		if (r == 0)
-			r = sparse_line(t, &len, stored, err);
-		if (r == 0)
-			r = add_part(t, offset, len, err);
-	}
-	if (r < 0)
-		return r;
-	padding = tar_padding(before - *stored);
-	if (padding > *stored)
-		return malformed(err, "a sparse map");
-	*stored -= padding;
-	return take(t, NULL, padding, NULL, err);
-}
-
-/* The parts are in order, do not overlap, end inside the file and add up to what is stored. */
-static int check_parts(const struct tar_reader *t, uint64_t stored, struct error *err)
-{
-	uint64_t end = 0, sum = 0;
-
-	for (size_t i = 0; i < t->part_count; i++) {
-		const struct part *p = &t->parts[i];
-
-		if (p->offset < end || p->len > INT64_MAX - p->offset ||
-		    p->offset + p->len > t->over.real_size_bytes)
-			return malformed(err, "a sparse map");
-		end = p->offset + p->len;
-		sum += p->len;
-	}
-	return sum == stored ? 0 : malformed(err, "a sparse map that does not fit its data");
-}
-
-static int set_sparse(struct tar_reader *t, const struct header *h, uint64_t *stored,
-		      struct error *err)
-{
-	struct overrides *o = &t->over;
-	int r = 0;
-
-	if (h->raw[156] == 'S')
-		r = old_gnu_sparse(t, h, err);
-	else if (o->sparse_major == 1 && o->sparse_minor == 0)
-		r = gnu_sparse_1_0(t, stored, err);
-	else if (o->sparse_major > 0)
-		r = error_set(err, ERROR_UNSUPPORTED, "sparse files of GNU tar's format %u.%u",
-			      o->sparse_major, o->sparse_minor);
-	if (r == 0 && !o->has_real_size)
-		r = malformed(err, "a sparse file without its size");
-	if (r == 0)
-		r = check_parts(t, *stored, err);
-	if (r < 0)
-		return r;
-	if (!t->parts) /* all hole */
-		return add_part(t, 0, 0, err);
-	return 0;
-}
-
-static int set_type(struct tar_entry *e, const struct header *h, const char *path,
+static int set_type(struct tar_entry *e, const struct tar_block *h, const char *path,
 		    struct error *err)
 {
 	unsigned char type = h->raw[156];
@@ -710,9 +467,9 @@ static int set_type(struct tar_entry *e, const struct header *h, const char *pat
 	return 0;
 }
 
-static int set_entry(struct tar_reader *t, const struct header *h, struct error *err)
+static int set_entry(struct tar_reader *t, const struct tar_block *h, struct error *err)
 {
-	struct overrides *o = &t->over;
+	struct tar_overrides *o = &t->over;
 	struct tar_entry *e = &t->entry;
 	uint64_t stored = 0, before;
 	int r;
@@ -732,7 +489,7 @@ static int set_entry(struct tar_reader *t, const struct header *h, struct error 
 	e->size_bytes = before = stored;
 	t->padding = tar_padding(before);
 	if (e->type == TAR_FILE && (h->raw[156] == 'S' || o->has_sparse)) {
-		r = set_sparse(t, h, &stored, err);
+		r = tar_set_sparse(t, h, &stored, err);
 		if (r < 0)
 			return r;
 		e->size_bytes = o->real_size_bytes;
@@ -747,16 +504,16 @@ static int set_entry(struct tar_reader *t, const struct header *h, struct error 
 
 int tar_next(struct tar_reader *t, const struct tar_entry **ret, struct error *err)
 {
-	struct header h;
+	struct tar_block h;
 	bool special = true, end = false;
 	int r;
 
 	*ret = NULL;
 	if (t->finished)
 		return 0;
-	r = take(t, NULL, t->stored_left, NULL, err);
+	r = tar_take(t, NULL, t->stored_left, NULL, err);
 	if (r == 0)
-		r = take(t, NULL, t->padding, NULL, err);
+		r = tar_take(t, NULL, t->padding, NULL, err);
 	t->stored_left = t->padding = 0;
 	clear_entry(t);
 	clear_overrides(t);
