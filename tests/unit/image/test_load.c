@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <zlib.h>
 
+#include "base/process.h"
+
 static void load_one(struct world *w, const char *tag, char ***names)
 {
 	autostr struct str layer = STR_INIT, archive = STR_INIT;
@@ -390,6 +392,40 @@ static void saving_gives_back_what_was_loaded(void **state)
 	in_world(save_main);
 }
 
+/* Another reader of both halves of what we save: the digests must be as it computes them. */
+static void skopeo_main(struct world *w)
+{
+	autofree char *path = strf("%s/saved.tar", w->root), *script = NULL;
+	autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	const char *const saved[] = { "me/hello:1", NULL };
+	const char *argv[] = { "sh", "-ec", NULL, NULL };
+	struct process_options options = { .argv = argv };
+	autoptr(image_unref) struct image *image = NULL;
+	autostrv char **names = NULL;
+	struct error err = { 0 };
+
+	load_one(w, "me/hello:1", &names);
+	assert_ok(image_get(w->images, "me/hello:1", &image, &err), err);
+	assert_ok(image_save(w->images, (char *const *)saved, fd, &err), err);
+	script = strf("skopeo copy --insecure-policy docker-archive:%s:me/hello:1 dir:%s/a; "
+		      "skopeo copy --insecure-policy oci-archive:%s:1 dir:%s/b; "
+		      "grep -q %s %s/a/manifest.json; test -f %s/a/%s; test -f %s/b/%s",
+		      path, w->root, path, w->root, image_id(image), w->root, w->root,
+		      digest_hex(image_layer(image, 0)->diff_id), w->root,
+		      digest_hex(image_id(image)));
+	argv[2] = script;
+	assert_ok(process_run(&options, NULL, deadline_in_ms(60000), 65536, NULL, &err), err);
+}
+
+static void skopeo_accepts_what_we_save(void **state)
+{
+	if (system("command -v skopeo >/dev/null") != 0) {
+		print_message("skipped: skopeo is not installed\n");
+		skip();
+	}
+	in_world(skopeo_main);
+}
+
 /* What is saved goes to a socket whose other end reads when it likes. */
 struct reader {
 	int fd;
@@ -653,6 +689,7 @@ int main(void)
 		cmocka_unit_test(removing_follows_dockers_rules),
 		cmocka_unit_test(images_are_found_by_any_name),
 		cmocka_unit_test(saving_gives_back_what_was_loaded),
+		cmocka_unit_test(skopeo_accepts_what_we_save),
 		cmocka_unit_test(saving_waits_for_a_slow_reader),
 		cmocka_unit_test(a_restart_keeps_images_and_drops_rubbish),
 		cmocka_unit_test(a_lost_layer_is_noticed),
