@@ -56,30 +56,67 @@ static void print_option(const struct option *option, void *arg)
 		printf(" -%c", option->letter);
 }
 
-/* Options whose value is a file's name or one of few words. */
+/* Options whose value is one of few words. */
 static const struct {
-	const char *options, *words;
+	const char *option, *words;
 } values[] = {
-	{ "-f|--file|--env-file|-i|--input|-o|--output", "$(compgen -f -- \"$word\")" },
-	{ "--isolation", "vm namespace" },
-	{ "--machine", "microvm q35" },
-	{ "--transport", "auto serial disk" },
-	{ "--restart", "no always on-failure unless-stopped" },
-	{ "--type", "container pod image" },
-	{ "-s|--signal|--stop-signal", "HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" },
+	{ "isolation", "vm namespace" },
+	{ "machine", "microvm q35" },
+	{ "transport", "auto serial disk" },
+	{ "restart", "no always on-failure unless-stopped" },
+	{ "type", "container pod image" },
+	{ "signal", "HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" },
+	{ "stop-signal", "HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" },
+	{ "pod", "$(_hyperctl_ask list -a --format '{{.Pod}}')" },
 };
+
+static const char *value_words(const struct option *option)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		if (strcmp(values[i].option, option->name) == 0)
+			return values[i].words;
+	return strcmp(option->value, "FILE") == 0 ? "$(compgen -f -- \"$word\")" : "";
+}
+
+/* What stands after an option that takes a value is that value. */
+static void print_value(const struct option *option, void *arg)
+{
+	if (option->kind == OPTION_FLAG)
+		return;
+	printf("\t\t--%s", option->name);
+	if (option->letter)
+		printf(" | -%c", option->letter);
+	printf(") words=\"%s\" ;;\n", value_words(option));
+}
+
+static void print_command(const struct command *command)
+{
+	printf("\t%s", command->name);
+	for (const char *p = command->aliases; p && *p; p += strcspn(p, " ")) {
+		p += strspn(p, " ");
+		printf(" | %.*s", (int)strcspn(p, " "), p);
+	}
+	fputs(")\n\t\tcase $before in\n", stdout);
+	if (command->options)
+		options_each(command->options, print_value, NULL);
+	printf("\t\t*) words=\"%s\" ;;\n\t\tesac\n", argument_words(command));
+	fputs("\t\t[[ $word == -* ]] && words='--help", stdout);
+	if (command->options)
+		options_each(command->options, print_option, NULL);
+	puts("'\n\t\t;;");
+}
 
 static int completion_main(struct ctl *ctl, const void *given, char **args, struct error *err)
 {
 	if (args[0] && strcmp(args[0], "bash") != 0)
 		return error_set(err, ERROR_UNSUPPORTED, "'%s': only bash is known", args[0]);
-	puts("# Completion of hyperctl for bash. Written by 'hyperctl completion bash'.\n"
-	     "_hyperctl_ask() { hyperctl \"${host[@]}\" \"$@\" 2>/dev/null; }\n\n"
-	     "_hyperctl() {\n"
-	     "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
-	     "\tlocal command= words= i host=()\n"
-	     "\tCOMPREPLY=()");
-	fputs("\tlocal commands='", stdout);
+	fputs("# Completion of hyperctl for bash. Written by 'hyperctl completion bash'.\n"
+	      "_hyperctl_ask() { hyperctl \"${host[@]}\" \"$@\" 2>/dev/null; }\n\n"
+	      "_hyperctl() {\n"
+	      "\tlocal word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
+	      "\tlocal command= words= i host=()\n"
+	      "\tlocal commands='",
+	      stdout);
 	for (size_t i = 0; commands[i]; i++)
 		printf("%s%s", i ? " " : "", commands[i]->name);
 	puts("'\n"
@@ -90,43 +127,15 @@ static int completion_main(struct ctl *ctl, const void *given, char **args, stru
 	     "\t\t*) command=${COMP_WORDS[i]}; break ;;\n"
 	     "\t\tesac\n"
 	     "\tdone\n"
-	     "\tcase $command:$before in");
-	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
-		const char *option = values[i].options;
-
-		fputs("\t", stdout);
-		while (*option) {
-			size_t len = strcspn(option, "|");
-
-			printf("%s?*:%.*s", option == values[i].options ? "" : " | ", (int)len,
-			       option);
-			option += len + (option[len] == '|');
-		}
-		printf(") COMPREPLY=($(compgen -W \"%s\" -- \"$word\")); return ;;\n",
-		       values[i].words);
-	}
-	puts("\tesac\n"
 	     "\tcase $command in\n"
-	     "\t'')\n"
-	     "\t\twords=\"$commands --host -H --help --version\"\n"
-	     "\t\t;;");
-	for (size_t i = 0; commands[i]; i++) {
-		const struct command *c = commands[i];
-
-		printf("\t%s", c->name);
-		for (const char *p = c->aliases; p && *p; p += strcspn(p, " ")) {
-			p += strspn(p, " ");
-			printf(" | %.*s", (int)strcspn(p, " "), p);
-		}
-		fputs(")\n\t\tif [[ $word == -* ]]; then words='--help", stdout);
-		if (c->options)
-			options_each(c->options, print_option, NULL);
-		printf("'\n\t\telse words=\"%s\"; fi\n\t\t;;\n", argument_words(c));
-	}
+	     "\t'') words=\"$commands --host -H --help --version\" ;;");
+	for (size_t i = 0; commands[i]; i++)
+		print_command(commands[i]);
 	puts("\tesac\n"
 	     "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
 	     "\ttype __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions "
 	     "\"$word\"\n"
+	     "\treturn 0\n"
 	     "}\n"
 	     "complete -F _hyperctl hyperctl");
 	return 0;

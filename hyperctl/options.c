@@ -296,8 +296,11 @@ void options_print_help(const struct option *table, FILE *out)
 		if (o->value)
 			used += fprintf(out, " %s", o->value);
 		fprintf(out, "%*s%s", width - used + 3, "", o->help);
-		if (o->initial && strcmp(o->initial, "false") != 0 && *o->initial)
+		/* -1 stands for "not said" wherever it is the default. */
+		if (o->initial && strcmp(o->initial, "-1") != 0 && o->kind != OPTION_FLAG)
 			fprintf(out, " (default %s)", o->initial);
+		else if (o->initial && o->kind == OPTION_FLAG)
+			fprintf(out, " (--%s=false: do not)", o->name);
 		fputc('\n', out);
 	}
 }

@@ -5,8 +5,8 @@ struct restart_options {
 };
 static const struct option options[] = {
 	NUMBER('t', "time", struct restart_options, seconds, "SECONDS",
-	       "How long to wait before killing (default: as created with)", .initial = "-1",
-	       .min = -1, .max = 1 << 30),
+	       "How long to wait before killing (else as created with)", .initial = "-1", .min = -1,
+	       .max = 1 << 30),
 	NUMBER(0, "timeout", struct restart_options, seconds, "SECONDS", "", .initial = "-1",
 	       .min = -1, .max = 1 << 30, .hidden = true),
 	OPTIONS_END,
