@@ -114,7 +114,7 @@ class HyperDaemon(Daemon):
         return api_get(self.socket, "/hyper/v1/info")
 
     def ready_clones(self):
-        return int(self.info()["Sandbox"].get("PoolReady", 0))
+        return sum(kind["ready"] for kind in self.info()["Sandbox"]["pool"])
 
     def remember_idle(self):
         """Called when no pod exists: as many processes as now is quiet."""

@@ -4,11 +4,10 @@ import io
 import json
 import pathlib
 import random
-import shutil
 import subprocess
 import tarfile
 
-BUSYBOX = "/usr/bin/busybox"
+BUILD_DEMO = pathlib.Path(__file__).resolve().parents[3] / "images/build-demo"
 LINE = b"%098d\n" % 0
 LINES_FILE = "lines"            # 1 MiB of lines in the root, for the log measurements
 LINES_FILE_BYTES = 1 << 20
@@ -21,26 +20,20 @@ def lines_content():
 
 
 def make_root(directory):
-    """A root file system: static busybox, its links, a few files of /etc."""
-    root = pathlib.Path(directory)
-    for name in ("bin", "etc", "dev", "proc", "sys", "tmp", "root"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(BUSYBOX, root / "bin/busybox")
-    applets = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout
-    for applet in applets.split():
-        if applet != "busybox":
-            (root / "bin" / applet).symlink_to("busybox")
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\n")
-    (root / LINES_FILE).write_bytes(lines_content())
-    return root
-
-
-def pack(root, path):
-    """ROOT as an uncompressed tar, for `import`."""
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for entry in sorted(pathlib.Path(root).iterdir()):
-            tar.add(entry, arcname=entry.name)
+    """
+    What images/build-demo makes, and the lines: as DIRECTORY/busybox.tar, for `import`, and unpacked in DIRECTORY/root.
+    """
+    directory = pathlib.Path(directory)
+    subprocess.run([BUILD_DEMO, directory, "busybox"], check=True, stdout=subprocess.DEVNULL)
+    archive, root = directory / "busybox.tar", directory / "root"
+    content = lines_content()
+    with tarfile.open(archive, "a") as tar:
+        info = tarfile.TarInfo(LINES_FILE)
+        info.size, info.mode = len(content), 0o644
+        tar.addfile(info, io.BytesIO(content))
+    root.mkdir(mode=0o755)
+    subprocess.run(["tar", "-x", "--numeric-owner", "-C", root, "-f", archive], check=True)
+    return archive, root
 
 
 def make_big(root, path, size_bytes, tag):
