@@ -638,6 +638,31 @@ int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count, struct er
 	return 0;
 }
 
+int cgroup_find_process(struct cgroup *cgroup, pid_t pid, unsigned long long start_time,
+			struct process *ret, struct error *err)
+{
+	autoclose int pidfd = pid > 1 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	autofree pid_t *pids = NULL;
+	unsigned long long start;
+	size_t count, i;
+	int r;
+
+	/* The descriptor first: from then on the number cannot come to mean another process. */
+	if (pidfd < 0 || process_start_time(pid, &start) < 0 || start != start_time)
+		return error_set(err, ERROR_NOT_FOUND, "process %d has ended", (int)pid);
+	r = cgroup_pids(cgroup, &pids, &count, err);
+	if (r < 0)
+		return r;
+	for (i = 0; i < count && pids[i] != pid; i++)
+		;
+	if (i == count)
+		return error_set(err, ERROR_NOT_FOUND, "process %d is not in the sandbox's group",
+				 (int)pid);
+	ret->pid = pid;
+	ret->pidfd = steal_fd(&pidfd);
+	return 0;
+}
+
 static uint64_t read_number(const struct cgroup *cgroup, enum controller bit, const char *v1,
 			    const char *v2, const char *v2_key)
 {

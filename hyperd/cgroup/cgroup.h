@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/process.h"
 #include "base/str.h"
 
 struct cgroup_host;
@@ -83,6 +84,13 @@ int cgroup_freeze(struct cgroup *cgroup, bool frozen, uint64_t deadline_ns, stru
 
 /* The processes in it and below; *ret is the caller's, ended by 0. */
 int cgroup_pids(struct cgroup *cgroup, pid_t **ret, size_t *ret_count, struct error *err);
+
+/*
+ * Takes hold of a process that an earlier daemon started. A pid alone names nobody: the start time
+ * must agree and the group must hold it, else ERROR_NOT_FOUND.
+ */
+int cgroup_find_process(struct cgroup *cgroup, pid_t pid, unsigned long long start_time,
+			struct process *ret, struct error *err);
 
 /* Task: SIGKILLs what is in it until it is empty, then removes it and everything below. */
 int cgroup_destroy(struct cgroup *cgroup, uint64_t deadline_ns, struct error *err);

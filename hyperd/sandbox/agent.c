@@ -453,6 +453,12 @@ void agent_free(struct agent *agent)
 	free(agent);
 }
 
+void agent_set_events(struct agent *agent, const struct agent_events *events, void *owner)
+{
+	agent->events = events;
+	agent->owner = owner;
+}
+
 struct mux *agent_mux(struct agent *agent)
 {
 	return agent->mux;

@@ -56,6 +56,8 @@ int agent_ready(struct agent *agent, uint64_t deadline_ns, struct error *err);
 void agent_free(struct agent *agent);
 DEFINE_CLEANUP(agent_free, struct agent *);
 
+/* Somebody else is told from now on. */
+void agent_set_events(struct agent *agent, const struct agent_events *events, void *owner);
 struct mux *agent_mux(struct agent *agent);
 const char *agent_version(const struct agent *agent);
 const char *agent_kernel(const struct agent *agent);

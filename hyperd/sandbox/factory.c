@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "hyperd/sandbox/pool.h"
 
 /* A range that no distribution and no container runtime hands out: below 2^31, above systemd's
  * containers. */
@@ -199,6 +200,7 @@ json_t *sandbox_factory_info(struct sandbox_factory *f)
 		json_object_set_new(info, "hypervisor_missing",
 				    json_string(f->hypervisor_missing.message));
 	json_object_set_new(info, "warm", json_integer(f->warm));
+	json_object_set_new(info, "pool", pool_info(f->pool));
 	return info;
 }
 

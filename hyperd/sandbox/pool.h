@@ -10,3 +10,4 @@
 int pool_take(struct sandbox *s, struct template *t, const struct shape *shape);
 /* T was used: from now on, ready clones of it are kept. Works in the background. */
 void pool_refill(struct sandbox_factory *factory, struct template *t, const struct shape *shape);
+json_t *pool_info(const struct pool *pool);

@@ -372,11 +372,15 @@ static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
 	s->timing.accel = str_equal(accel, "kvm") ? "kvm" : "tcg";
 	r = factory->hypervisor->driver->adopt(factory->hypervisor, json_object_get(record, "vm"),
 					       &config, &sandbox_vm_events, s, &s->machine.vm, err);
+	if (r == 0 && s->paused)
+		r = vm_pause(s, false, err);
 	if (r == 0)
 		r = factory->hypervisor->driver->channel(s->machine.vm, &fd, err);
 	if (r == 0)
 		r = agent_connect(factory->loop, fd, true, deadline_in_ms(CLONE_DEADLINE_MS),
 				  &sandbox_agent_events, s, &s->machine.agent, err);
+	if (r == 0 && s->paused)
+		r = vm_pause(s, true, err);
 	return r;
 }
 

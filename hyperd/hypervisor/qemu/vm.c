@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -15,6 +12,7 @@
 #include "base/log.h"
 #include "base/task.h"
 #include "hyperd/hypervisor/qemu/confine.h"
+#include "hyperd/hypervisor/run_socket.h"
 
 #define QMP_SOCKET   "qmp"
 #define AGENT_SOCKET "agent"
@@ -49,54 +47,6 @@ static struct qemu_vm *qemu_vm(const struct vm *vm)
 static struct qemu *qemu_of(const struct vm *vm)
 {
 	return container_of(vm->hypervisor, struct qemu, base);
-}
-
-/* ------------------------------------------------------------------ sockets */
-
-/* A socket's name may be 107 bytes long, a path longer: the directory is named by its descriptor.
- */
-static int socket_address(const char *run_dir, const char *name, struct sockaddr_un *address,
-			  int *ret_dir, struct error *err)
-{
-	*ret_dir = open(run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (*ret_dir < 0)
-		return error_errno(err, errno, "opening '%s'", run_dir);
-	memset(address, 0, sizeof(*address));
-	address->sun_family = AF_UNIX;
-	snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s", *ret_dir,
-		 name);
-	return 0;
-}
-
-static int listen_at(const char *run_dir, const char *name, int *ret_fd, struct error *err)
-{
-	autoclose int fd = -1, dir = -1;
-	struct sockaddr_un address;
-	int r = socket_address(run_dir, name, &address, &dir, err);
-
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    listen(fd, 4) < 0)
-		return error_errno(err, errno, "listening at '%s/%s'", run_dir, name);
-	*ret_fd = steal_fd(&fd);
-	return 0;
-}
-
-int qemu_vm_connect(const char *run_dir, const char *name, int *ret_fd, struct error *err)
-{
-	autoclose int fd = -1, dir = -1;
-	struct sockaddr_un address;
-	int r = socket_address(run_dir, name, &address, &dir, err);
-
-	if (r < 0)
-		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return error_errno(err, errno, "connecting to '%s/%s'", run_dir, name);
-	*ret_fd = steal_fd(&fd);
-	return 0;
 }
 
 /* ------------------------------------------------------------------ its end */
@@ -235,7 +185,7 @@ static const struct qmp_events qmp_events = { .event = on_qmp_event };
 static int connect_qmp(struct qemu_vm *q, struct error *err)
 {
 	struct qemu *qemu = qemu_of(&q->vm);
-	int fd, r = qemu_vm_connect(q->run_dir, QMP_SOCKET, &fd, err);
+	int fd, r = run_socket_connect(q->run_dir, QMP_SOCKET, &fd, err);
 
 	return r < 0 ? r : qmp_new(qemu->loop, fd, &qmp_events, q, &q->qmp, err);
 }
@@ -389,7 +339,7 @@ int qemu_vm_console(struct vm *vm, char **ret, size_t *ret_len, struct error *er
 
 int qemu_vm_channel(struct vm *vm, int *ret_fd, struct error *err)
 {
-	return qemu_vm_connect(qemu_vm(vm)->run_dir, AGENT_SOCKET, ret_fd, err);
+	return run_socket_connect(qemu_vm(vm)->run_dir, AGENT_SOCKET, ret_fd, err);
 }
 
 pid_t qemu_vm_pid(const struct vm *vm)
@@ -502,9 +452,9 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		return error_set(err, ERROR_LIMIT, "%zu disks are too many", config->disk_count);
 	r = open_boot_files(qemu, &kernel, &initramfs, err);
 	if (r == 0)
-		r = listen_at(config->run_dir, AGENT_SOCKET, &agent, err);
+		r = run_socket_listen(config->run_dir, AGENT_SOCKET, &agent, err);
 	if (r == 0)
-		r = listen_at(config->run_dir, QMP_SOCKET, &qmp, err);
+		r = run_socket_listen(config->run_dir, QMP_SOCKET, &qmp, err);
 	if (r < 0)
 		return r;
 	fds.agent = plan_fd(&plan, agent);
@@ -607,36 +557,6 @@ json_t *qemu_vm_record(const struct vm *vm)
 			 (json_int_t)q->start_time);
 }
 
-/* A pid alone names nobody: the start time must agree and the control group must hold it. */
-static int find_process(const json_t *record, struct cgroup *cgroup, struct process *ret,
-			unsigned long long *ret_start, struct error *err)
-{
-	pid_t pid = (pid_t)json_integer_value(json_object_get(record, "pid"));
-	json_int_t start = json_integer_value(json_object_get(record, "start_time"));
-	autofree pid_t *pids = NULL;
-	size_t count, i;
-	int r;
-
-	if (pid <= 1)
-		return error_set(err, ERROR_NOT_FOUND, "the record names no process");
-	ret->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (ret->pidfd < 0)
-		return error_set(err, ERROR_NOT_FOUND, "QEMU %d has ended", (int)pid);
-	ret->pid = pid;
-	r = process_start_time(pid, ret_start);
-	if (r < 0 || (json_int_t)*ret_start != start)
-		return error_set(err, ERROR_NOT_FOUND, "QEMU %d has ended", (int)pid);
-	r = cgroup_pids(cgroup, &pids, &count, err);
-	if (r < 0)
-		return r;
-	for (i = 0; i < count && pids[i] != pid; i++)
-		;
-	if (i == count)
-		return error_set(err, ERROR_NOT_FOUND, "process %d is not in the sandbox's group",
-				 (int)pid);
-	return 0;
-}
-
 int qemu_vm_adopt(struct hypervisor *hypervisor, const json_t *record,
 		  const struct vm_config *config, const struct vm_events *events, void *owner,
 		  struct vm **ret, struct error *err)
@@ -648,7 +568,11 @@ int qemu_vm_adopt(struct hypervisor *hypervisor, const json_t *record,
 	if (!q)
 		return error_nomem(err);
 	q->adopted = true;
-	r = find_process(record, config->cgroup, &q->process, &q->start_time, err);
+	q->start_time =
+		(unsigned long long)json_integer_value(json_object_get(record, "start_time"));
+	r = cgroup_find_process(config->cgroup,
+				(pid_t)json_integer_value(json_object_get(record, "pid")),
+				q->start_time, &q->process, err);
 	if (r == 0)
 		r = loop_io_add(qemu->loop, &q->exit_io, q->process.pidfd, EPOLLIN, process_ended);
 	if (r == 0)

@@ -39,6 +39,3 @@ int qemu_vm_adopt(struct hypervisor *hypervisor, const json_t *record,
 		  const struct vm_config *config, const struct vm_events *events, void *owner,
 		  struct vm **ret, struct error *err);
 void qemu_vm_detach(struct vm *vm);
-
-/* Opens QEMU's QMP connection anew. */
-int qemu_vm_connect(const char *run_dir, const char *socket_name, int *ret_fd, struct error *err);
