@@ -166,6 +166,11 @@ static void forget_connection(struct mux *mux)
 	}
 }
 
+void mux_lost(struct mux *mux)
+{
+	forget_connection(mux);
+}
+
 static void add_preamble(struct mux *mux)
 {
 	str_append(&mux->output, PREAMBLE_MAGIC, PREAMBLE_MAGIC_BYTES);

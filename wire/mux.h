@@ -81,6 +81,9 @@ void mux_connect(struct mux *mux, const uint8_t nonce[PREAMBLE_NONCE_BYTES], boo
  */
 void mux_reset_streams(struct mux *mux, int errnum);
 
+/* The agent's owner knows that the host is gone: as if its preamble was to come. */
+void mux_lost(struct mux *mux);
+
 /* Feeds bytes read from the channel; calls back for what they complete. */
 void mux_input(struct mux *mux, const uint8_t *data, size_t len);
 

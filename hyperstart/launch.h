@@ -1,0 +1,17 @@
+#pragma once
+/*
+ * The last steps of a child before it becomes its program: who it is, what it may, where it stands.
+ * Runs in the child, inside the container's namespaces and root, and returns only with an error.
+ */
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "hyperstart/proto.h"
+
+/*
+ * ROOT_FD is the process's root directory. TERMINAL: make standard input the controlling terminal.
+ * Everything beyond descriptors 0 to 2 closes on exec.
+ */
+int launch(const Hyper__Process *spec, int root_fd, bool privileged, struct error *err);
+/* Puts three descriptors at 0 to 2. */
+int launch_place_fds(const int fds[3], struct error *err);
