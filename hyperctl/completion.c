@@ -92,9 +92,12 @@ static void print_value(const struct option *option, void *arg)
 static void print_command(const struct command *command)
 {
 	printf("\t%s", command->name);
-	for (const char *p = command->aliases; p && *p; p += strcspn(p, " ")) {
-		p += strspn(p, " ");
-		printf(" | %.*s", (int)strcspn(p, " "), p);
+	for (const char *p = command->aliases ?: ""; *p; p++) {
+		/* Words apart by single spaces. */
+		if (p == command->aliases || p[-1] == ' ')
+			fputs(" | ", stdout);
+		if (*p != ' ')
+			putchar(*p);
 	}
 	fputs(")\n\t\tcase $before in\n", stdout);
 	if (command->options)

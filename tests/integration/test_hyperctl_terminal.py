@@ -1,0 +1,262 @@
+"""hyperctl in a real terminal (tmux): raw mode and its end, window sizes, detach keys, stopping and dying."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from hyperctl_fake import HYPERCTL, ID, FakeDaemon, Process
+
+DEADLINE_S = 30
+pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
+
+
+class Terminal:
+    """A shell in a window of a tmux of its own."""
+
+    def __init__(self, directory):
+        self.directory, self.socket = directory, str(directory / "tmux")
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30",
+                  "env", "PS1=shell> ", "HISTFILE=", "bash", "--norc", "--noprofile")
+        self.wait("shell> ")
+
+    def tmux(self, *args):
+        return subprocess.run(["tmux", "-S", self.socket, *args], capture_output=True, text=True, timeout=DEADLINE_S,
+                              check=True, env={**os.environ, "TMUX": "", "LC_ALL": "C.UTF-8"}).stdout
+
+    def screen(self):
+        return self.tmux("capture-pane", "-p", "-J", "-S", "-200")
+
+    def wait(self, pattern, what=None):
+        """Waits until PATTERN is on the screen (or WHAT() says so); returns the match."""
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            found = what() if what else re.search(pattern, self.screen(), re.M)
+            if found:
+                return found
+            assert time.monotonic() < end, f"waited in vain for {pattern!r}; the screen:\n{self.screen()}"
+            time.sleep(0.02)
+
+    def type(self, text):
+        self.tmux("send-keys", "-l", text)
+
+    def keys(self, *names):
+        self.tmux("send-keys", *names)
+
+    def run(self, command):
+        self.type(command)
+        self.keys("Enter")
+
+    def mode(self):
+        """The terminal's settings, asked by a program in it; only meaningful at the shell's prompt."""
+        path = self.directory / f"mode{time.monotonic_ns()}"
+        self.run(f"clear; stty -a >{path}; mv {path} {path}.done")
+        self.wait("the terminal's mode", lambda: os.path.exists(f"{path}.done"))
+        return open(f"{path}.done", encoding="utf-8").read()
+
+    def close(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, timeout=DEADLINE_S, check=False)
+
+
+@pytest.fixture(name="terminal")
+def fixture_terminal(tmp_path):
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.close()
+
+
+class Echo(Process):
+    """A process in a terminal that shows each byte it gets, and ends at 'q'."""
+
+    def __init__(self, code=0):
+        super().__init__(self.talk, tty=True, code=code)
+        self.typed = b""
+
+    def talk(self, request):
+        request.send(b"READY\r\n")
+        while (data := request.read()):
+            self.typed += data
+            request.send(repr(data)[1:].encode() + b"\r\n")
+            if b"q" in data:
+                return
+
+
+@pytest.fixture(name="echo")
+def fixture_echo(tmp_path):
+    echo = Echo(code=9)
+    echo.daemon = FakeDaemon(tmp_path, echo.routes())
+    yield echo
+    echo.started.set()
+    echo.daemon.close()
+    assert not echo.daemon.failures, echo.daemon.failures
+
+
+def command(echo, *args):
+    return f"{HYPERCTL} -H {echo.daemon.host} {' '.join(args)}; echo EXIT=$?"
+
+
+def pid_of(terminal):
+    """The hyperctl that runs in the terminal, once there is one."""
+    shell = terminal.tmux("list-panes", "-F", "#{pane_pid}").strip()
+
+    def look():
+        children = open(f"/proc/{shell}/task/{shell}/children", encoding="ascii").read().split()
+        return [int(pid) for pid in children if os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "hyperctl"]
+
+    return terminal.wait("hyperctl to run", look)[0]
+
+
+def test_what_is_typed_goes_through_raw_and_the_terminal_is_restored(terminal, echo):
+    before = terminal.mode()
+    terminal.run(command(echo, "run", "-it", "img"))
+    terminal.wait("^READY")
+    terminal.keys("C-c", "C-z", "C-d")
+    terminal.type("é")
+    terminal.keys("Enter", "Up", "C-p", "x")
+    terminal.wait("", lambda: echo.typed == b"\x03\x1a\x04\xc3\xa9\r\x1b[A\x10x")
+    terminal.keys("q")
+    terminal.wait("^EXIT=9")
+    assert not echo.signals, "Ctrl-C is a byte here, not a signal"
+    assert "é" not in terminal.screen(), "the terminal echoed what the process should have"
+    assert terminal.mode() == before
+
+
+def test_sizes_follow_the_window(terminal, echo):
+    terminal.run(command(echo, "run", "-it", "img"))
+    terminal.wait("^READY")
+    assert echo.created["HostConfig"]["ConsoleSize"] == [30, 100]
+    assert echo.resized.wait(DEADLINE_S) and echo.sizes[0] == (30, 100)
+    for width, height in ((70, 20), (120, 40)):
+        terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
+        terminal.wait("the new size", lambda expected=(height, width): echo.sizes[-1] == expected)
+    terminal.keys("q")
+    terminal.wait("^EXIT=9")
+
+
+@pytest.mark.parametrize("option,keys", [("", ("C-p", "C-q")), ("--detach-keys=a,ctrl-x", ("a", "C-x"))])
+def test_detach_keys(terminal, echo, option, keys):
+    before = terminal.mode()
+    terminal.run(command(echo, "run", "-it", option, "img"))
+    terminal.wait("^READY")
+    terminal.type("z")
+    terminal.wait("", lambda: echo.typed == b"z")
+    terminal.keys(*keys)
+    terminal.wait("^EXIT=0")
+    assert echo.typed == b"z", "the keys that detach are not the process's"
+    assert terminal.mode() == before
+
+
+def test_attach_again(terminal, echo):
+    echo.started.set()
+    terminal.run(command(echo, "attach", "web"))
+    terminal.wait("^READY")
+    terminal.keys("q")
+    terminal.wait("^EXIT=9")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT])
+def test_a_signal_that_ends_us_leaves_the_terminal_as_it_was(terminal, echo, number):
+    before = terminal.mode()
+    terminal.run(command(echo, "run", "-it", "img"))
+    terminal.wait("^READY")
+    terminal.type("z")
+    terminal.wait("", lambda: echo.typed == b"z")
+    os.kill(pid_of(terminal), number)
+    terminal.wait(f"^EXIT={128 + number}" if number != signal.SIGINT else "shell> $")
+    assert terminal.mode() == before
+
+
+def test_the_end_of_the_daemon_leaves_the_terminal_as_it_was(terminal, echo):
+    def talk(request):
+        request.send(b"READY\r\n")
+        request.read()
+
+    echo.main = talk
+    before = terminal.mode()
+    terminal.run(command(echo, "run", "-it", "img"))
+    terminal.wait("^READY")
+    terminal.type("x")
+    terminal.wait("^EXIT=")
+    assert terminal.mode() == before
+
+
+def test_stopped_and_continued(terminal, echo):
+    before = terminal.mode()
+    terminal.run(f"{HYPERCTL} -H {echo.daemon.host} run -it img")
+    terminal.wait("^READY")
+    pid = pid_of(terminal)
+    os.kill(pid, signal.SIGTSTP)
+    terminal.wait("Stopped")
+    assert terminal.mode() == before
+    echo.sizes.clear()
+    terminal.run("clear; fg")
+    terminal.wait("the size to be sent again", lambda: echo.sizes)
+    terminal.keys("C-c")
+    terminal.wait("", lambda: echo.typed == b"\x03")
+    terminal.type("q")
+    terminal.wait("shell> $")
+    assert terminal.mode() == before
+
+
+def test_without_t_ctrl_c_is_a_signal_for_the_process(terminal, tmp_path):
+    process = Process(lambda request: process.signalled.wait(DEADLINE_S), code=130)
+    directory = tmp_path / "fake"
+    directory.mkdir()
+    daemon = FakeDaemon(directory, process.routes())
+    terminal.run(f"{HYPERCTL} -H {daemon.host} run img; echo EXIT=$?")
+    terminal.wait("the start", process.started.is_set)
+    terminal.keys("C-c")
+    terminal.wait("EXIT=130")
+    assert process.signals == ["INT"]
+    daemon.close()
+
+
+def test_exec_has_the_size_from_its_birth(terminal, tmp_path):
+    import json
+    bodies = []
+
+    def begin(request):
+        bodies.append(json.loads(request.body()))
+        request.hijack()
+        request.send(b"IN\r\n")
+        request.read()
+
+    directory = tmp_path / "fake"
+    directory.mkdir()
+    daemon = FakeDaemon(directory, [
+        ("GET", "/containers/web/json", lambda r: r.json({"Id": ID, "Name": "/web"})),
+        ("POST", f"/containers/{ID}/exec", lambda r: (bodies.append(json.loads(r.body())), r.json({"Id": "e1"}, "201 Created"))),
+        ("POST", "/exec/e1/start", begin), ("POST", "/exec/e1/resize", lambda r: r.empty("200 OK")),
+        ("GET", "/exec/e1/json", lambda r: r.json({"ExitCode": 3, "Running": False}))])
+    terminal.run(f"{HYPERCTL} -H {daemon.host} exec -it web sh; echo EXIT=$?")
+    terminal.wait("^IN")
+    terminal.type("x")
+    terminal.wait("^EXIT=3")
+    assert bodies[0]["ConsoleSize"] == [30, 100] and bodies[0]["Tty"] is True
+    daemon.close()
+
+
+def test_progress_is_redrawn_in_place(terminal, tmp_path):
+    def load(request):
+        request.body()
+        send = request.chunks()
+        for layer in ("aaa", "bbb"):
+            send(b'{"status":"Waiting","id":"%s"}\n' % layer.encode())
+        for done in range(0, 101, 10):
+            for layer in ("aaa", "bbb"):
+                send(b'{"status":"Loading layer","progressDetail":{"current":%d,"total":100},"id":"%s"}\n' % (done, layer.encode()))
+        send(b'{"stream":"Loaded image: x\\n"}\n')
+        send(b"")
+
+    directory = tmp_path / "fake"
+    directory.mkdir()
+    daemon = FakeDaemon(directory, [("POST", "/images/load", load)])
+    terminal.run(f"clear; {HYPERCTL} -H {daemon.host} load -i /dev/null; echo EXIT=$?")
+    terminal.wait("^EXIT=0")
+    lines = terminal.screen().splitlines()
+    at = lines.index("EXIT=0")
+    assert lines[at - 3:at] == ["aaa: Loading layer 100B/100B", "bbb: Loading layer 100B/100B", "Loaded image: x"]
+    daemon.close()
