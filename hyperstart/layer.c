@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
+#include <sys/sysinfo.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -223,13 +223,13 @@ static const struct mux_stream_events stream_events = {
 static int receive_begin(struct layer *layer, const Hyper__LayerStream *source, struct error *err)
 {
 	char path[LAYER_PATH_MAX];
-	struct statfs fs;
+	struct sysinfo memory;
 	int r;
 
 	if (source->size_bytes == 0)
 		return error_set(err, ERROR_INVALID, "a layer of 0 bytes");
-	if (statfs(LAYERS_DIR, &fs) == 0 &&
-	    source->size_bytes + SPARE_BYTES > (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize)
+	if (sysinfo(&memory) == 0 &&
+	    source->size_bytes + SPARE_BYTES > (uint64_t)memory.freeram * memory.mem_unit)
 		return error_set(err, ERROR_LIMIT,
 				 "%llu bytes do not fit into the guest's memory: send it on a disk",
 				 (unsigned long long)source->size_bytes);

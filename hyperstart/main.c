@@ -56,6 +56,14 @@ static int prepare_vm(struct error *err)
 			  vm_mounts[i].flags, vm_mounts[i].data) < 0 &&
 		    errno != EBUSY)
 			r = error_errno(err, errno, "mounting %s", vm_mounts[i].target);
+	/*
+	 * Received layers: EROFS mounts a file only where pages are read by ->read_folio, which
+	 * ramfs has and tmpfs has not. No limit of its own: layer.c looks at free memory.
+	 */
+	if (r == 0)
+		r = file_make_dirs(AT_FDCWD, LAYERS_DIR, 0755, err);
+	if (r == 0 && mount("layers", LAYERS_DIR, "ramfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
+		r = error_errno(err, errno, "mounting %s", LAYERS_DIR);
 	return r;
 }
 
