@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <jansson.h>
+#include <netdb.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <string.h>
@@ -223,6 +224,19 @@ static int socket_group(const struct config *config, gid_t *ret, struct error *e
 	return 0;
 }
 
+/* With the port that the kernel chose when 0 was asked for. */
+static void log_tcp(int fd, const char *host)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	char port[16];
+
+	if (getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+	    getnameinfo((struct sockaddr *)&address, len, NULL, 0, port, sizeof(port),
+			NI_NUMERICSERV) == 0)
+		log_info("listening on %s, port %s", host, port);
+}
+
 static int listen_at(struct daemon *daemon, const char *host, gid_t gid, struct error *err)
 {
 	struct http_address address;
@@ -253,12 +267,14 @@ static int listen_at(struct daemon *daemon, const char *host, gid_t gid, struct 
 			r = http_server_listen(daemon->server, first + i, host, NULL, err);
 		break;
 	}
+	if (r == 0 && address.kind == HTTP_ADDRESS_TCP)
+		log_tcp(fd, host);
+	else if (r == 0)
+		log_info("listening on %s", host);
 	if (r == 0 && fd >= 0)
 		r = http_server_listen(daemon->server, fd, host,
 				       address.kind == HTTP_ADDRESS_TCP ? daemon->tls : NULL, err);
 	http_address_done(&address);
-	if (r == 0)
-		log_info("listening on %s", host);
 	return r;
 }
 

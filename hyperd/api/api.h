@@ -114,7 +114,8 @@ json_t *api_image_labels(struct image *image);
 	/* docker/system.c */                                                                      \
 	X(docker_ping)                                                                             \
 	X(docker_version)                                                                          \
-	X(docker_info) X(docker_df) X(docker_auth) X(docker_plugins) X(docker_not_swarm)           \
+	X(docker_info)                                                                             \
+	X(docker_df) X(docker_auth) X(docker_plugins) X(docker_not_swarm)                          \
 		X(docker_unsupported) /* docker/events.c */                                        \
 		X(docker_events)      /* docker/containers_list.c, containers_create.c,            \
 					 container_inspect.c */                                    \
@@ -128,8 +129,9 @@ json_t *api_image_labels(struct image *image);
 						docker_container_top)                              \
 						X(docker_container_resize) /* docker/stats.c */    \
 		X(docker_container_stats) /* docker/attach.c, logs.c, exec.c */                    \
-		X(docker_container_attach) X(docker_container_logs) X(docker_exec_create)          \
-			X(docker_exec_start) X(docker_exec_resize)                                 \
+		X(docker_container_attach) X(docker_container_attach_websocket)                    \
+			X(docker_container_logs) X(docker_exec_create) X(docker_exec_start) X(     \
+				docker_exec_resize)                                                \
 				X(docker_exec_inspect) /* docker/images.c, images_transfer.c */    \
 		X(docker_image_list) X(docker_image_inspect) X(docker_image_history)               \
 			X(docker_image_tag) X(docker_image_remove) X(docker_image_prune)           \

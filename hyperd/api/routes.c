@@ -28,7 +28,7 @@ const struct http_route api_routes[] = {
 	{ GET, "/containers/{name}/changes", docker_unsupported },
 	{ GET, "/containers/{name}/export", docker_unsupported },
 	{ GET | HEAD | PUT, "/containers/{name}/archive", docker_unsupported },
-	{ GET, "/containers/{name}/attach/ws", docker_unsupported },
+	{ GET, "/containers/{name}/attach/ws", docker_container_attach_websocket },
 	{ POST, "/containers/{name}/start", docker_container_start },
 	{ POST, "/containers/{name}/stop", docker_container_stop },
 	{ POST, "/containers/{name}/restart", docker_container_restart },

@@ -4,14 +4,16 @@
 #include "base/log.h"
 #include "hyperd/http/internal.h"
 
-int http_hijack(struct http_request *request, const char *content_type, struct error *err)
+int http_hijack_head(struct http_request *request, int status, const struct str *head,
+		     struct error *err)
 {
 	struct http_connection *c = request->connection;
-	autostr struct str head = STR_INIT;
-	struct iovec iov;
+	struct iovec iov = { head->data, head->len };
 	char unused[1];
 	int r;
 
+	if (head->failed)
+		return error_nomem(err);
 	/* A body that was announced (exec start has one) must have been read to its end: what
 	 * follows is the stream. */
 	while (!c->message_done) {
@@ -23,7 +25,19 @@ int http_hijack(struct http_request *request, const char *content_type, struct e
 			return error_set(err, ERROR_INVALID,
 					 "a body is not expected in this request");
 	}
-	request->status = request->upgrade_tcp ? 101 : 200;
+	request->status = status;
+	request->head_sent = request->hijacked = request->ended = true;
+	c->keep_alive = false;
+	r = http_output_append(c, &iov, 1);
+	if (r == 0)
+		r = http_gone_watch(c);
+	return r < 0 ? error_errno(err, -r, "answering") : 0;
+}
+
+int http_hijack(struct http_request *request, const char *content_type, struct error *err)
+{
+	autostr struct str head = STR_INIT;
+
 	str_addf(&head, "HTTP/1.%u %s\r\nContent-Type: %s\r\n", request->minor,
 		 request->upgrade_tcp ? "101 UPGRADED" : "200 OK", content_type);
 	if (request->upgrade_tcp)
@@ -31,15 +45,7 @@ int http_hijack(struct http_request *request, const char *content_type, struct e
 	for (size_t i = 0; i < request->extra_count; i++)
 		str_addf(&head, "%s: %s\r\n", request->extra[i].name, request->extra[i].value);
 	str_add(&head, "\r\n");
-	if (head.failed)
-		return error_nomem(err);
-	request->head_sent = request->hijacked = request->ended = true;
-	c->keep_alive = false;
-	iov = (struct iovec){ head.data, head.len };
-	r = http_output_append(c, &iov, 1);
-	if (r == 0)
-		r = http_gone_watch(c);
-	return r < 0 ? error_errno(err, -r, "answering") : 0;
+	return http_hijack_head(request, request->upgrade_tcp ? 101 : 200, &head, err);
 }
 
 ssize_t http_hijack_read(struct http_request *request, void *data, size_t len)

@@ -110,6 +110,10 @@ int http_gone_watch(struct http_connection *connection);
 void http_gone_unwatch(struct http_connection *connection);
 void http_gone_set(struct http_connection *connection);
 
+/* hijack.c: sends HEAD and ends HTTP. */
+int http_hijack_head(struct http_request *request, int status, const struct str *head,
+		     struct error *err);
+
 /* route.c */
 const struct http_route *http_route_find(const struct http_server_config *config,
 					 struct http_request *request, int *ret_error);

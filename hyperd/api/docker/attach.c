@@ -1,7 +1,7 @@
-/* POST /containers/{name}/attach */
+/* POST /containers/{name}/attach, and GET …/attach/ws: the same over a WebSocket */
 #include "hyperd/api/docker/stream.h"
 
-int docker_container_attach(struct http_request *request, struct error *err)
+static int attach(struct http_request *request, bool websocket, struct error *err)
 {
 	autoptr(container_unref) struct container *container = NULL;
 	const struct attach_options options = {
@@ -29,8 +29,19 @@ int docker_container_attach(struct http_request *request, struct error *err)
 				 "container %s is restarting, wait until the container is running",
 				 http_param(request, "name"));
 	stream_session_init(&session, request, spec->tty, options.want_stdin && options.stream);
+	session.websocket = websocket;
 	session.close_stdin = spec->stdin_once;
 	r = container_attach(container, &options, &stream_events, &session, &session.attachment,
 			     err);
 	return r < 0 ? r : stream_session_run(&session, err);
+}
+
+int docker_container_attach(struct http_request *request, struct error *err)
+{
+	return attach(request, false, err);
+}
+
+int docker_container_attach_websocket(struct http_request *request, struct error *err)
+{
+	return attach(request, true, err);
 }

@@ -78,7 +78,8 @@ static size_t write_output(struct attachment *attachment, enum stream_kind kind,
 			   size_t len, void *owner)
 {
 	struct stream_session *session = owner;
-	unsigned char header[STREAM_HEADER_BYTES];
+	unsigned char header[HTTP_WEBSOCKET_HEADER_BYTES];
+	size_t header_len = session->tty ? 0 : STREAM_HEADER_BYTES;
 	int r;
 
 	if (!session->ready)
@@ -86,8 +87,9 @@ static size_t write_output(struct attachment *attachment, enum stream_kind kind,
 	if (session->gone)
 		return len; /* nobody reads it: it must not hold the process up */
 	stream_header(header, kind, len);
-	r = http_hijack_push(session->request, header, session->tty ? 0 : sizeof(header), data,
-			     len);
+	if (session->websocket)
+		header_len = http_websocket_header(header, len);
+	r = http_hijack_push(session->request, header, header_len, data, len);
 	if (r < 0) {
 		session->gone = true;
 		cond_broadcast(&session->changed);
@@ -171,6 +173,16 @@ static void reader_main(void *arg)
 			break;
 		if (!session->want_stdin)
 			continue; /* nobody asked for it: read to notice the end */
+		if (session->websocket) {
+			n = http_websocket_decode(&session->input, session->request, in, (size_t)n,
+						  in);
+			if (n < 0 || session->input.closed)
+				session->gone = true;
+			if (n <= 0 && !session->gone)
+				continue;
+			if (n <= 0)
+				break;
+		}
 		len = (size_t)n;
 		if (session->tty) {
 			len = detach_keys_filter(&session->detach, in, (size_t)n, out,
@@ -221,7 +233,9 @@ static void stop_reader(struct stream_session *session)
 int stream_session_run(struct stream_session *session, struct error *err)
 {
 	struct http_request *request = session->request;
-	int r = http_hijack(request, stream_content_type(request, session->tty), err);
+	int r = session->websocket
+			? http_websocket_accept(request, err)
+			: http_hijack(request, stream_content_type(request, session->tty), err);
 
 	if (r == 0) {
 		http_hijack_on_room(request, room, session);
@@ -235,6 +249,8 @@ int stream_session_run(struct stream_session *session, struct error *err)
 		while (!session->ended && !session->gone && !session->detached && r == 0)
 			r = cond_wait(&session->changed, DEADLINE_NEVER);
 		stop_reader(session);
+		if (session->websocket)
+			http_websocket_close(request);
 		r = 0;
 	}
 	http_hijack_on_room(request, NULL, NULL);

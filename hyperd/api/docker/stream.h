@@ -6,6 +6,7 @@
  */
 #include "base/task.h"
 #include "hyperd/api/api.h"
+#include "hyperd/http/websocket.h"
 
 /* Docker's header of a piece of output (docs/api.md). */
 #define STREAM_HEADER_BYTES 8
@@ -33,6 +34,8 @@ struct stream_session {
 	struct task *reader;
 	struct cond changed;
 	struct detach_keys detach;
+	bool websocket; /* messages instead of Docker's frames */
+	struct http_websocket input;
 	bool tty, want_stdin;
 	bool close_stdin; /* the end of the client's input is the end of the process's */
 	bool ready;       /* the header has been sent: output may follow */
