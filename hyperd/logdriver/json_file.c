@@ -528,5 +528,5 @@ const struct log_driver log_driver_json_file = {
 	.stored = json_stored,
 	.partial = json_partial,
 	.path = json_path,
-	.read = json_read,
+	.read = json_log_read,
 };

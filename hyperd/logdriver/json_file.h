@@ -64,5 +64,6 @@ int json_rotate(struct json_log *j, struct error *err);
 int json_open_number(struct json_log *j, unsigned number);
 bool json_number_exists(struct json_log *j, unsigned number);
 
-int json_read(struct log *log, const struct log_query *query,
-	      int (*fn)(const struct log_record *record, void *arg), void *arg, struct error *err);
+int json_log_read(struct log *log, const struct log_query *query,
+		  int (*fn)(const struct log_record *record, void *arg), void *arg,
+		  struct error *err);

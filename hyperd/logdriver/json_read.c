@@ -256,8 +256,9 @@ static int read_on(struct reader *rd, struct error *err)
 	}
 }
 
-int json_read(struct log *log, const struct log_query *query,
-	      int (*fn)(const struct log_record *record, void *arg), void *arg, struct error *err)
+int json_log_read(struct log *log, const struct log_query *query,
+		  int (*fn)(const struct log_record *record, void *arg), void *arg,
+		  struct error *err)
 {
 	struct json_log *j = json_log(log);
 	struct reader rd = { .j = j, .query = query, .fn = fn, .arg = arg, .fd = -1 };
