@@ -165,16 +165,17 @@ static json_t *base64(const char *data, size_t len)
 	return json_stringn((const char *)text, (size_t)n);
 }
 
-/* One item of a "files" list: its content, when it is on this side, becomes base64. */
-static int resolve_file(json_t *file, const char *member, const char *dir, struct error *err)
+/* One item of a "files" list: what its "uri" names on this side becomes its content, as base64. */
+static int resolve_file(json_t *file, const char *dir, struct error *err)
 {
-	const char *uri = json_string_value(json_object_get(file, member));
+	const char *uri = json_string_value(json_object_get(file, "uri"));
 	autofree char *path = NULL, *content = NULL;
 	json_t *encoded;
 	size_t len;
 	int r;
 
-	if (!uri || !str_starts(uri, file_scheme))
+	/* What else stands there the daemon refuses, with its place in the file. */
+	if (!uri || !str_starts(uri, file_scheme) || json_object_get(file, "content"))
 		return 0;
 	uri += strlen(file_scheme);
 	path = *uri == '/' ? strdup(uri) : strf("%s/%s", dir, uri);
@@ -186,8 +187,7 @@ static int resolve_file(json_t *file, const char *member, const char *dir, struc
 	encoded = base64(content, len);
 	if (!encoded)
 		return error_nomem(err);
-	if (strcmp(member, "content") != 0)
-		json_object_del(file, member);
+	json_object_del(file, "uri");
 	json_object_set_new(file, "content", encoded);
 	json_object_set_new(file, "encoding", json_string("base64"));
 	return 0;
@@ -213,9 +213,7 @@ static int resolve(json_t *value, const char *dir, struct error *err)
 			continue;
 		}
 		json_array_foreach(item, i, file) {
-			r = resolve_file(file, "content", dir, err);
-			if (r == 0)
-				r = resolve_file(file, "uri", dir, err);
+			r = resolve_file(file, dir, err);
 			if (r < 0)
 				return error_prefix(err, r, "files, item %zu", i + 1);
 		}

@@ -1,8 +1,8 @@
 #pragma once
 /*
  * A pod file on its way to the daemon. It goes as it is, so that the daemon's messages fit what the
- * user wrote, unless it takes files from this side: contents "file://PATH" are read here (paths
- * relative to the pod file's directory) and sent as base64, in JSON.
+ * user wrote, unless it takes files from this side: "uri: file://PATH" is read here (paths
+ * relative to the pod file's directory) and sent as base64 content, in JSON.
  */
 #include <stddef.h>
 

@@ -618,7 +618,7 @@ def test_run_of_a_pod_file_in_the_background(serve):
 def test_create_of_a_pod_file_takes_its_files_along(serve, tmp_path):
     pod = PodDaemon()
     (tmp_path / "secret").write_bytes(b"s3cret")
-    (tmp_path / "pod.yaml").write_bytes(b"name: demo\ncontainers:\n- image: x\n  files:\n  - {path: /s, content: file://secret}\n")
+    (tmp_path / "pod.yaml").write_bytes(b"name: demo\ncontainers:\n- image: x\n  files:\n  - {path: /s, uri: file://secret}\n")
     done = hyperctl(serve(*pod.routes()), "create", "-f", str(tmp_path / "pod.yaml"))
     assert done.stdout == POD.encode() + b"\n" and not pod.started.is_set()
     assert json.loads(pod.body)["containers"][0]["files"] == [{"path": "/s", "content": "czNjcmV0", "encoding": "base64"}]

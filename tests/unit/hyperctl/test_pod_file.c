@@ -61,8 +61,8 @@ static void takes_files_in(void **state)
 			  "text: |\n  a\n  b\n"
 			  "containers:\n"
 			  "- files:\n"
-			  "  - {path: /a, content: 'file://hello', mode: 0644}\n"
-			  "  - {path: /b, content: plain}\n"
+			  "  - {path: /a, uri: 'file://hello', mode: '0644'}\n"
+			  "  - {path: /b, content: 'file://hello'}\n"
 			  "  command: [echo, 'file://hello']\n",
 			  &got),
 		  err);
@@ -71,8 +71,9 @@ static void takes_files_in(void **state)
 		"{\"name\":\"x\",\"resource\":{\"memory\":128,\"vcpu\":1.5},\"tty\":false,\"note\":"
 		"null,"
 		"\"quoted\":\"128\",\"text\":\"a\\nb\\n\",\"containers\":[{\"files\":["
-		"{\"path\":\"/a\",\"content\":\"aGkACg==\",\"mode\":644,\"encoding\":\"base64\"},"
-		"{\"path\":\"/b\",\"content\":\"plain\"}],\"command\":[\"echo\",\"file://"
+		"{\"path\":\"/"
+		"a\",\"content\":\"aGkACg==\",\"mode\":\"0644\",\"encoding\":\"base64\"},"
+		"{\"path\":\"/b\",\"content\":\"file://hello\"}],\"command\":[\"echo\",\"file://"
 		"hello\"]}]}",
 		0, NULL);
 	assert_non_null(expected);
@@ -83,7 +84,7 @@ static void takes_files_in(void **state)
 static void takes_json_too(void **state)
 {
 	autofree char *got = NULL,
-		      *text = strf("{\"files\": [{\"content\": \"file://%s/hello\"}]}", dir);
+		      *text = strf("{\"files\": [{\"uri\": \"file://%s/hello\"}]}", dir);
 
 	assert_ok(resolve(text, &got), err);
 	assert_string_equal(got,
@@ -94,7 +95,7 @@ static void says_what_is_wrong(void **state)
 {
 	autofree char *got = NULL;
 
-	assert_int_equal(resolve("files:\n- content: file://missing\n", &got), -ENOENT);
+	assert_int_equal(resolve("files:\n- uri: file://missing\n", &got), -ENOENT);
 	assert_contains(err.message, "missing");
 	assert_contains(err.message, "item 1");
 	assert_int_equal(resolve("a: file://x\nb: [\n", &got), -EINVAL);
