@@ -45,6 +45,7 @@ _hyperctl() {
 		--dns-search) words="" ;;
 		--add-host) words="" ;;
 		--pids-limit) words="" ;;
+		--network) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
 		--machine) words="microvm q35" ;;
@@ -54,7 +55,7 @@ _hyperctl() {
 		--detach-keys) words="" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --pod --isolation --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
 		;;
 	create)
 		case $before in
@@ -87,6 +88,7 @@ _hyperctl() {
 		--dns-search) words="" ;;
 		--add-host) words="" ;;
 		--pids-limit) words="" ;;
+		--network) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
 		--machine) words="microvm q35" ;;
@@ -95,7 +97,7 @@ _hyperctl() {
 		--file | -f) words="$(compgen -f -- "$word")" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --pod --isolation --machine --vcpus --transport --file -f'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --machine --vcpus --transport --file -f'
 		;;
 	start)
 		case $before in

@@ -52,6 +52,8 @@ const struct option container_option_table[] = {
 	LIST(0, "add-host", OPT, hosts, "NAME:ADDRESS", "Line in /etc/hosts"),
 	NUMBER(0, "pids-limit", OPT, pids_limit, "NUMBER", "How many processes it may have",
 	       .min = -1, .max = INT64_MAX),
+	STRING(0, "network", OPT, network, "NETWORK", "Network to join, or none"),
+	STRING(0, "net", OPT, network, "NETWORK", "", .hidden = true),
 	STRING(0, "pod", OPT, pod, "POD", "Add the container to an existing pod"),
 	STRING(0, "isolation", OPT, isolation, "KIND", "vm or namespace"),
 	STRING(0, "machine", OPT, machine, "TYPE", "Machine of the VM: microvm or q35"),
@@ -288,6 +290,7 @@ static int host_config(const struct container_options *o, json_t **ret, struct e
 	json_object_set_new(host, "LogConfig",
 			    json_pack("{s:s, s:O}", "Type", o->log_driver ?: "", "Config",
 				      log_options));
+	set_text(host, "NetworkMode", o->network);
 	set_number(host, "Memory", (long long)o->memory_bytes);
 	set_number(host, "NanoCpus", (long long)o->cpus_nano);
 	set_number(host, "ShmSize", (long long)o->shm_bytes);
@@ -363,6 +366,13 @@ int container_create(const struct client *client, const struct container_options
 		return r;
 	query_add(&query, "name", options->name);
 	r = client_call(client, "POST", "/containers/create", str_text(&query), body, &answer, err);
+	if (r < 0 && err->kind == ERROR_NOT_FOUND && str_starts(err->message, "No such image")) {
+		struct error told = *err;
+
+		return error_set(err, ERROR_NOT_FOUND,
+				 "%s (hyperctl load or hyperctl import brings it in)",
+				 told.message);
+	}
 	if (r < 0)
 		return r;
 	json_array_foreach(json_object_get(answer, "Warnings"), i, warning)
