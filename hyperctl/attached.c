@@ -17,11 +17,14 @@ void attached_done(struct attached *attached)
 
 int attached_check_terminal(bool tty, bool input, struct error *err)
 {
-	if (tty && input && !isatty(STDIN_FILENO))
-		return error_set(
-			err, ERROR_INVALID,
-			"the input device is not a TTY: leave out -t, or run in a terminal");
-	return 0;
+	int r;
+
+	if (!tty || !input || isatty(STDIN_FILENO))
+		return 0;
+	r = error_set(err, ERROR_INVALID,
+		      "the input device is not a TTY: leave out -t, or run in a terminal");
+	err->exit_code = 1;
+	return r;
 }
 
 int attached_open(struct attached *attached, const char *detach_keys, struct error *err)
