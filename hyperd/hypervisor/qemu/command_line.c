@@ -102,11 +102,8 @@ static void add_cpu(struct arguments *a, const struct vm_config *c, unsigned tb_
 	/* One thread a virtual CPU; translated code is memory that each machine pays for itself. */
 	add(a, "-accel", "tcg,thread=multi,tb-size=%u",
 	    tb_cache_mib ? tb_cache_mib : TB_CACHE_MIB_DEFAULT);
-	/*
-	 * Images built for x86-64-v3 must run. 5-level page tables, and protection keys that cost a
-	 * look at each access, are left out.
-	 */
-	add(a, "-cpu", "max,la57=off,pku=off,pks=off");
+	/* Images built for x86-64-v3 must run; with ERMS the kernel copies pages byte by byte. */
+	add(a, "-cpu", "max,-erms,-la57");
 }
 
 /* Disks have been opened already and are handed over as descriptor sets: QEMU needs to see no file.

@@ -195,10 +195,11 @@ int confinement_enter(void *arg, const char **ret_what)
 		return r;
 	/* Ctrl-C at the daemon's terminal is not for the sandboxes. */
 	setsid();
-	umask(077);
+	umask(022);
 	r = make_root(c, ret_what);
 	if (r < 0)
 		return r;
+	umask(077);
 	*ret_what = "naming its host";
 	if (sethostname(c->host_name, strlen(c->host_name)) < 0)
 		return -errno;
