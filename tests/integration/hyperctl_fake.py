@@ -90,7 +90,8 @@ class FakeDaemon:
         self.listener.bind(self.path)
         self.listener.listen(64)
         self.host = "unix://" + self.path
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
 
     def accept(self):
         while True:
@@ -119,6 +120,9 @@ class FakeDaemon:
                 self.failures.append(failure)
 
     def close(self):
+        """The thread ends before the descriptor does: its number may be another daemon's at once."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join()
         self.listener.close()
 
 

@@ -94,6 +94,13 @@ def fixture_echo(tmp_path):
     assert not echo.daemon.failures, echo.daemon.failures
 
 
+def expect_typed(terminal, echo, expected):
+    try:
+        terminal.wait("what was typed", lambda: echo.typed == expected)
+    except AssertionError as failure:
+        raise AssertionError(f"the process got {echo.typed}, not {expected}") from failure
+
+
 def command(echo, *args):
     return f"{HYPERCTL} -H {echo.daemon.host} {' '.join(args)}; echo EXIT=$?"
 
@@ -116,7 +123,7 @@ def test_what_is_typed_goes_through_raw_and_the_terminal_is_restored(terminal, e
     terminal.keys("C-c", "C-z", "C-d")
     terminal.type("é")
     terminal.keys("Enter", "Up", "C-p", "x")
-    terminal.wait("", lambda: echo.typed == b"\x03\x1a\x04\xc3\xa9\r\x1b[A\x10x")
+    expect_typed(terminal, echo, b"\x03\x1a\x04\xc3\xa9\r\x1b[A\x10x")
     terminal.keys("q")
     terminal.wait("^EXIT=9")
     assert not echo.signals, "Ctrl-C is a byte here, not a signal"
@@ -142,7 +149,7 @@ def test_detach_keys(terminal, echo, option, keys):
     terminal.run(command(echo, "run", "-it", option, "img"))
     terminal.wait("^READY")
     terminal.type("z")
-    terminal.wait("", lambda: echo.typed == b"z")
+    expect_typed(terminal, echo, b"z")
     terminal.keys(*keys)
     terminal.wait("^EXIT=0")
     assert echo.typed == b"z", "the keys that detach are not the process's"
@@ -163,7 +170,7 @@ def test_a_signal_that_ends_us_leaves_the_terminal_as_it_was(terminal, echo, num
     terminal.run(command(echo, "run", "-it", "img"))
     terminal.wait("^READY")
     terminal.type("z")
-    terminal.wait("", lambda: echo.typed == b"z")
+    expect_typed(terminal, echo, b"z")
     os.kill(pid_of(terminal), number)
     terminal.wait(f"^EXIT={128 + number}" if number != signal.SIGINT else "shell> $")
     assert terminal.mode() == before
@@ -195,7 +202,7 @@ def test_stopped_and_continued(terminal, echo):
     terminal.run("clear; fg")
     terminal.wait("the size to be sent again", lambda: echo.sizes)
     terminal.keys("C-c")
-    terminal.wait("", lambda: echo.typed == b"\x03")
+    expect_typed(terminal, echo, b"\x03")
     terminal.type("q")
     terminal.wait("shell> $")
     assert terminal.mode() == before
