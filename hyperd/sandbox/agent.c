@@ -384,8 +384,8 @@ int agent_open(struct loop *loop, int fd, bool adopt, const struct agent_events 
 		return error_errno(err, errno, "agent: getting random numbers");
 
 	/*
-	 * Streams of an earlier daemon may still be open in the agent, under numbers that this one does not know yet:
-	 * beginning anywhere makes meeting one of them as good as impossible.
+	 * Streams of an earlier daemon may still be open in the agent, under numbers that this one
+	 * does not know yet: beginning anywhere makes meeting one of them as good as impossible.
 	 */
 	memcpy(&agent->next_stream, nonce, sizeof(agent->next_stream));
 	mux_connect(agent->mux, nonce, adopt);

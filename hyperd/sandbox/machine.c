@@ -95,8 +95,10 @@ static int machine_connect(struct sandbox_factory *factory, const struct machine
 		return r;
 	if (o->state_fd >= 0)
 		r = driver->loaded(m->vm, deadline_ns, err);
+	trace(sandbox, "%s: loaded", o->name);
 	if (r == 0)
 		r = agent_ready(m->agent, deadline_ns, err);
+	trace(sandbox, "%s: the agent has answered", o->name);
 	if (r == 0)
 		return agent_wait(m->agent, &resume, deadline_ns, NULL, err);
 	agent_forget(m->agent, &resume);

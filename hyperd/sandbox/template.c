@@ -293,6 +293,7 @@ struct build {
 	char *dir; /* owned: where files are until they are all there */
 	int memory_fd, disk_fd;
 	struct machine machine;
+	bool came_up;
 };
 
 static int trim_memory(struct agent *agent, uint64_t deadline_ns, struct error *err)
@@ -384,6 +385,7 @@ static int run_builder(struct build *b, struct template *base, struct error *err
 	options.disk_fd = b->disk_fd;
 	options.memory_fd = b->memory_fd;
 	r = machine_start(factory, &options, &b->machine, err);
+	b->came_up = r == 0;
 	if (r == 0)
 		r = fill(b, err);
 	if (r == 0)
@@ -448,7 +450,7 @@ static int template_build(struct template *t, const struct shape *shape, struct 
 	if (r == 0)
 		r = run_builder(&b, base, err);
 	/* A base that its clones do not come up from would fail every image. */
-	if (r < 0 && r != -ECANCELED && base)
+	if (r < 0 && r != -ECANCELED && base && !b.came_up)
 		template_discard(base);
 	template_unref(base);
 	if (r == 0) {

@@ -20,6 +20,9 @@
 #define LAYERS_MEMORY_STEP  (32ull << 20)
 #define MEMORY_STEP         (1ull << 20)
 
+/* The template, what it is built on, and both new: a third failure is not theirs. */
+#define TEMPLATE_ATTEMPTS 3
+
 /* ------------------------------------------------------------------ the shape of a pod's machine
  */
 
@@ -131,6 +134,9 @@ static void start_options(struct sandbox *s, const struct shape *shape, struct m
 {
 	bool kvm = strcmp(shape->accel, "kvm") == 0;
 
+	/* An earlier attempt's machine may have ended; this one has not. */
+	s->exited = false;
+	error_clear(&s->lost_why);
 	*ret = (struct machine_options){
 		.shape = shape,
 		.name = s->id,
@@ -224,7 +230,7 @@ static int start_cold(struct sandbox *s, const struct shape *shape, struct error
 }
 
 /*
- * A template that its clones do not come up from is thrown away and built again, once; then the
+ * A template that its clones do not come up from is thrown away and built again; then the
  * machine is booted. A pod never fails because of a template.
  */
 static int start_with(struct sandbox *s, const struct shape *shape, bool last_resort,
@@ -234,10 +240,13 @@ static int start_with(struct sandbox *s, const struct shape *shape, bool last_re
 	bool built = false;
 	int r = 0;
 
-	for (int attempt = 0; attempt < 2; attempt++) {
+	for (int attempt = 0; attempt < TEMPLATE_ATTEMPTS; attempt++) {
 		r = template_get(s->factory, shape, &t, &built, err);
 		s->timing.template_ns = sandbox_since(s);
 		s->timing.template_built |= built;
+		/* What it was to be built on may have been what did not work; that is gone now. */
+		if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT && last_resort)
+			continue;
 		if (r < 0)
 			break;
 		r = pool_take(s, t, shape);

@@ -150,6 +150,7 @@ int qemu_command_line(const char *program, const struct vm_config *c, const stru
 	add_memory(&a, c, fds->memory);
 	if (strcmp(m->suffix, "device") == 0)
 		add(&a, "-global", "virtio-mmio.force-legacy=false");
+	add(&a, "-global", "migration.x-events=on");
 	add(&a, "-kernel", "/proc/self/fd/%d", fds->kernel);
 	add(&a, "-initrd", "/proc/self/fd/%d", fds->initramfs);
 	if (is_tcg(c))
