@@ -87,7 +87,7 @@ static int add_hierarchy(struct cgroup_host *host, const char *mount, bool unifi
 		if (unified ? host->hierarchies[i].unified
 			    : (host->hierarchies[i].controllers & set))
 			return 0;
-	h->path = strf("%s%s", strcmp(mount, "/") == 0 ? "" : mount, host->parent);
+	h->path = strf("%s%s", mount, host->parent ? host->parent : "");
 	h->mount = strdup(mount);
 	if (!h->path || !h->mount)
 		return -ENOMEM;

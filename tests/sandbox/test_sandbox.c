@@ -266,6 +266,75 @@ static void restarts(void *arg)
 	sandbox_stop(s, 0);
 }
 
+struct starter {
+	struct world *w;
+	char id[16];
+	struct sandbox *sandbox;
+	struct task *task;
+	int r;
+	struct error err;
+};
+
+static void start_one(void *arg)
+{
+	struct starter *s = arg;
+	autofree char *storage = strf("%s/storage/%s", root, s->id);
+	struct sandbox_config config = config_of(s->w, s->id, false);
+
+	config.storage = storage;
+	/* A size of its own: no earlier test has left a template for it. */
+	config.memory_bytes = 96 << 20;
+	s->r = sandbox_start(s->w->factory, &config, &events, s->w, &s->sandbox, &s->err);
+}
+
+/* Many at once: one template is built, the others wait for it. */
+static void starts_together(void *arg)
+{
+	struct world *w = arg;
+	struct starter starters[8];
+	unsigned built = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(starters); i++) {
+		starters[i] = (struct starter){ .w = w };
+		snprintf(starters[i].id, sizeof(starters[i].id), "tog%zu", i);
+		assert_ok(task_spawn(w->loop, "start", start_one, &starters[i], &starters[i].task,
+				     &w->err),
+			  w->err);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(starters); i++) {
+		assert_int_equal(task_join(starters[i].task, deadline_in_ms(DEADLINE_MS)), 0);
+		task_unref(starters[i].task);
+		assert_ok(starters[i].r, starters[i].err);
+		built += sandbox_timing(starters[i].sandbox)->template_built;
+	}
+	assert_int_equal(built, w->isolation == ISOLATION_VM);
+	for (size_t i = 0; i < ARRAY_SIZE(starters); i++) {
+		assert_ok(ping(w, starters[i].sandbox, DEADLINE_MS), w->err);
+		sandbox_stop(starters[i].sandbox, 0);
+	}
+}
+
+/* Whoever asked has gone: what was half made is gone too (the frame looks for what is left). */
+static void is_canceled(void *arg)
+{
+	struct world *w = arg;
+
+	for (unsigned ms = 0; ms < 120; ms += 20) {
+		struct starter starter = { .w = w, .id = "cancel" };
+
+		assert_ok(task_spawn(w->loop, "start", start_one, &starter, &starter.task, &w->err),
+			  w->err);
+		task_sleep_until(deadline_in_ms(ms));
+		task_cancel(starter.task);
+		assert_int_equal(task_join(starter.task, deadline_in_ms(DEADLINE_MS)), 0);
+		task_unref(starter.task);
+		if (starter.r == 0)
+			sandbox_stop(starter.sandbox, 0);
+		else
+			assert_int_equal(starter.r, -ECANCELED);
+	}
+}
+
 static void pauses(void *arg)
 {
 	struct world *w = arg;
@@ -625,6 +694,8 @@ struct test {
 static const struct test tests[] = {
 	{ "runs", runs, true, true },
 	{ "restarts", restarts, true, true },
+	{ "starts_together", starts_together, true, true },
+	{ "is_canceled", is_canceled, true, true },
 	{ "pauses", pauses, true, true },
 	{ "dies", dies, true, true },
 	{ "adopts", adopts, true, true },
