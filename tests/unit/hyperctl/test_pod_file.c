@@ -106,29 +106,13 @@ static void says_what_is_wrong(void **state)
 	assert_null(got);
 }
 
-/* Aliases that repeat aliases do not take all memory. */
-static void bounds_aliases(void **state)
-{
-	autostr struct str text = STR_INIT;
-	autofree char *got = NULL;
-
-	str_add(&text, "u: file://x\na0: &a0 [1,1,1,1,1,1,1,1,1,1]\n");
-	for (int i = 1; i < 10; i++) {
-		str_addf(&text, "a%d: &a%d [", i, i);
-		for (int k = 0; k < 10; k++)
-			str_addf(&text, "%s*a%d", k ? "," : "", i - 1);
-		str_add(&text, "]\n");
-	}
-	assert_int_equal(resolve(str_text(&text), &got), -EINVAL);
-	assert_contains(err.message, "too large");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(goes_as_it_is),  cmocka_unit_test(takes_files_in),
-		cmocka_unit_test(takes_json_too), cmocka_unit_test(says_what_is_wrong),
-		cmocka_unit_test(bounds_aliases),
+		cmocka_unit_test(goes_as_it_is),
+		cmocka_unit_test(takes_files_in),
+		cmocka_unit_test(takes_json_too),
+		cmocka_unit_test(says_what_is_wrong),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
