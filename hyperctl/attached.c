@@ -62,28 +62,39 @@ int attached_open_wait(struct attached *attached, const char *condition, struct 
 	return client_open(attached->client, &request, &attached->wait, err);
 }
 
+void process_resize(const struct client *client, const char *path, unsigned rows, unsigned columns)
+{
+	autofree char *resize = strf("%s/resize", path);
+	autostr struct str query = STR_INIT;
+
+	query_addf(&query, "h", "%u", rows);
+	query_addf(&query, "w", "%u", columns);
+	if (resize)
+		client_call(client, "POST", resize, str_text(&query), NULL, NULL, NULL);
+}
+
+void process_signal(const struct client *client, const char *path, int signal)
+{
+	autofree char *kill = strf("%s/kill", path);
+	autostr struct str query = STR_INIT;
+
+	query_add(&query, "signal", sigabbrev_np(signal) ?: "TERM");
+	if (kill)
+		client_call(client, "POST", kill, str_text(&query), NULL, NULL, NULL);
+}
+
 static void resized(unsigned rows, unsigned columns, void *arg)
 {
 	struct attached *attached = arg;
-	autofree char *path = strf("%s/resize", attached->path);
-	autostr struct str query = STR_INIT;
 
-	/* The process may have ended, or not begun: nothing is lost but a size. */
-	query_addf(&query, "h", "%u", rows);
-	query_addf(&query, "w", "%u", columns);
-	if (path)
-		client_call(attached->client, "POST", path, str_text(&query), NULL, NULL, NULL);
+	process_resize(attached->client, attached->path, rows, columns);
 }
 
 static void signaled(int signal, void *arg)
 {
 	struct attached *attached = arg;
-	autofree char *path = strf("%s/kill", attached->path);
-	autostr struct str query = STR_INIT;
 
-	query_addf(&query, "signal", "%s", sigabbrev_np(signal) ?: "TERM");
-	if (path)
-		client_call(attached->client, "POST", path, str_text(&query), NULL, NULL, NULL);
+	process_signal(attached->client, attached->path, signal);
 }
 
 static void first_output(void *arg)

@@ -20,6 +20,11 @@ struct attached {
 void attached_done(struct attached *attached);
 #define autoattached __attribute__((cleanup(attached_done)))
 
+/* Tells the process at PATH its terminal's size; and a signal. Nobody minds when it is not there.
+ */
+void process_resize(const struct client *client, const char *path, unsigned rows, unsigned columns);
+void process_signal(const struct client *client, const char *path, int signal);
+
 /* -t with standard input wanted needs a terminal: ERROR_INVALID otherwise. */
 int attached_check_terminal(bool tty, bool input, struct error *err);
 /* Opens PATH/attach. */

@@ -1,8 +1,8 @@
 #pragma once
 /*
  * What a command is: a row that `hyperctl help` prints, the option parser reads, the manual and the
- * completion are checked against, and main() calls. One file a command; hyperctl/commands.c is
- * their index.
+ * completion are checked against, and main() calls. One file a command, or a pair of them (pause,
+ * unpause); hyperctl/commands.c is their index.
  */
 #include "base/error.h"
 #include "hyperctl/client.h"

@@ -3,10 +3,9 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "hyperctl/filter.h"
 #include "hyperctl/format.h"
+#include "hyperctl/query.h"
 #include "hyperctl/table.h"
-#include "hyperctl/units.h"
 
 struct events_options {
 	const char *since, *until, *format;
@@ -22,20 +21,6 @@ static const struct option options[] = {
 	OPTIONS_END,
 };
 #undef OPT
-
-static int add_time(struct str *query, const char *key, const char *text, struct error *err)
-{
-	char when[32];
-	int r;
-
-	if (!text)
-		return 0;
-	r = since_parse(text, (int64_t)realtime_ns(), when, err);
-	if (r < 0)
-		return error_prefix(err, r, "--%s", key);
-	query_add(query, key, when);
-	return 0;
-}
 
 /* "2026-01-02T15:04:05.678901234+01:00 container start ID (image=busybox, name=web)" */
 static void print_event(const json_t *event)
@@ -87,10 +72,10 @@ static int events_main(struct ctl *ctl, const void *given, char **args, struct e
 	autoptr(response_free) struct response *response = NULL;
 	autostr struct str query = STR_INIT;
 	struct request request = { .method = "GET", .path = "/events" };
-	int r = add_time(&query, "since", o->since, err);
+	int r = time_add(&query, "since", o->since, err);
 
 	if (r == 0)
-		r = add_time(&query, "until", o->until, err);
+		r = time_add(&query, "until", o->until, err);
 	if (r == 0)
 		r = filters_add(&query, &o->filters, err);
 	if (r == 0 && o->format && strcmp(o->format, "json") != 0)

@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "hyperctl/command.h"
-#include "hyperctl/filter.h"
 #include "hyperctl/format.h"
+#include "hyperctl/query.h"
 #include "hyperctl/units.h"
 
 struct images_options {

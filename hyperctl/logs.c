@@ -1,9 +1,8 @@
 #include <string.h>
 
-#include "base/clock.h"
 #include "hyperctl/object.h"
+#include "hyperctl/query.h"
 #include "hyperctl/stream.h"
-#include "hyperctl/units.h"
 
 struct logs_options {
 	bool follow, timestamps, details;
@@ -22,20 +21,6 @@ static const struct option options[] = {
 };
 #undef OPT
 
-static int add_time(struct str *query, const char *key, const char *text, struct error *err)
-{
-	char when[32];
-	int r;
-
-	if (!text)
-		return 0;
-	r = since_parse(text, (int64_t)realtime_ns(), when, err);
-	if (r < 0)
-		return error_prefix(err, r, "--%s", key);
-	query_add(query, key, when);
-	return 0;
-}
-
 static int make_query(const struct logs_options *o, struct str *query, struct error *err)
 {
 	long long lines;
@@ -50,8 +35,8 @@ static int make_query(const struct logs_options *o, struct str *query, struct er
 	query_add(query, "follow", o->follow ? "1" : NULL);
 	query_add(query, "timestamps", o->timestamps ? "1" : NULL);
 	query_add(query, "details", o->details ? "1" : NULL);
-	r = add_time(query, "since", o->since, err);
-	return r < 0 ? r : add_time(query, "until", o->until, err);
+	r = time_add(query, "since", o->since, err);
+	return r < 0 ? r : time_add(query, "until", o->until, err);
 }
 
 /* One container's log. */

@@ -150,35 +150,27 @@ static int attach_all(struct pod_session *session, struct error *err)
 	return 0;
 }
 
-static int post(const struct pod_session *session, const char *verb, const char *query,
-		struct error *err)
+static int start(const struct pod_session *session, struct error *err)
 {
-	autofree char *path = strf("%s/%s", session->path, verb);
+	autofree char *path = strf("%s/start", session->path);
 
 	if (!path)
 		return error_nomem(err);
-	return client_call(session->client, "POST", path, query, NULL, NULL, err);
+	return client_call(session->client, "POST", path, NULL, NULL, NULL, err);
 }
 
 static void resized(unsigned rows, unsigned columns, void *arg)
 {
 	struct pod_session *session = arg;
-	autofree char *path = strf("%s/resize", session->containers[0].path);
-	autostr struct str query = STR_INIT;
 
-	query_addf(&query, "h", "%u", rows);
-	query_addf(&query, "w", "%u", columns);
-	if (path)
-		client_call(session->client, "POST", path, str_text(&query), NULL, NULL, NULL);
+	process_resize(session->client, session->containers[0].path, rows, columns);
 }
 
 static void signaled(int signal, void *arg)
 {
 	struct pod_session *session = arg;
-	autostr struct str query = STR_INIT;
 
-	query_addf(&query, "signal", "%s", sigabbrev_np(signal) ?: "TERM");
-	post(session, "kill", str_text(&query), NULL);
+	process_signal(session->client, session->path, signal);
 }
 
 static void first_output(void *arg)
@@ -238,7 +230,7 @@ static int run_attached(struct pod_session *session, struct error *err)
 	if (r == 0)
 		r = attach_all(session, err);
 	if (r == 0)
-		r = post(session, "start", NULL, err);
+		r = start(session, err);
 	if (r < 0) {
 		start_failure_code(err);
 		return r;
@@ -280,7 +272,7 @@ static int run(struct pod_session *session, struct error *err)
 		return error_nomem(err);
 	if (!o->detach)
 		return run_attached(session, err);
-	r = post(session, "start", NULL, err);
+	r = start(session, err);
 	if (r < 0)
 		start_failure_code(err);
 	else

@@ -1,3 +1,4 @@
+/* stop and restart: both take the time that processes get to end by themselves. */
 #include "hyperctl/object.h"
 
 struct stop_options {
@@ -12,19 +13,34 @@ static const struct option options[] = {
 	OPTIONS_END,
 };
 
-static int stop_one(struct ctl *ctl, const char *name, const void *arg, struct error *err)
+static int act(struct ctl *ctl, const char *name, const char *verb, const struct stop_options *o,
+	       struct error *err)
 {
-	const struct stop_options *o = arg;
 	autostr struct str query = STR_INIT;
 
 	if (o->seconds >= 0)
 		query_addf(&query, "t", "%lld", o->seconds);
-	return object_act(ctl, "POST", name, "stop", str_text(&query), NULL, err);
+	return object_act(ctl, "POST", name, verb, str_text(&query), NULL, err);
+}
+
+static int stop_one(struct ctl *ctl, const char *name, const void *arg, struct error *err)
+{
+	return act(ctl, name, "stop", arg, err);
+}
+
+static int restart_one(struct ctl *ctl, const char *name, const void *arg, struct error *err)
+{
+	return act(ctl, name, "restart", arg, err);
 }
 
 static int stop_main(struct ctl *ctl, const void *given, char **args, struct error *err)
 {
 	return for_each_name(ctl, args, true, stop_one, given);
+}
+
+static int restart_main(struct ctl *ctl, const void *given, char **args, struct error *err)
+{
+	return for_each_name(ctl, args, true, restart_one, given);
 }
 
 const struct command command_stop = {
@@ -38,4 +54,17 @@ const struct command command_stop = {
 	.min_args = 1,
 	.max_args = -1,
 	.run = stop_main,
+};
+
+const struct command command_restart = {
+	.name = "restart",
+	.group = "Pods and containers",
+	.usage = "[OPTIONS] NAME...",
+	.summary = "Stop containers or pods and start them again",
+	.options = options,
+	.options_size = sizeof(struct stop_options),
+	.mixed = true,
+	.min_args = 1,
+	.max_args = -1,
+	.run = restart_main,
 };

@@ -1,9 +1,8 @@
+#include "hyperctl/template.h"
+
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "hyperctl/format.h"
 
 /*
  * The template is interpreted from its text, twice: first without executing, for its syntax, then

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hyperctl/format.h"
 #include "hyperctl/table.h"
+#include "hyperctl/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

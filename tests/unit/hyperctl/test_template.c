@@ -1,6 +1,6 @@
 #include "tests/unit/test.h"
 
-#include "hyperctl/format.h"
+#include "hyperctl/template.h"
 
 static struct error err;
 static const char data_text[] =

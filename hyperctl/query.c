@@ -1,6 +1,9 @@
-#include "hyperctl/filter.h"
+#include "hyperctl/query.h"
 
 #include <string.h>
+
+#include "base/clock.h"
+#include "hyperctl/units.h"
 
 int filters_add(struct str *query, const struct option_list *filters, struct error *err)
 {
@@ -31,5 +34,19 @@ int filters_add(struct str *query, const struct option_list *filters, struct err
 	if (!text)
 		return error_nomem(err);
 	query_add(query, "filters", text);
+	return 0;
+}
+
+int time_add(struct str *query, const char *key, const char *text, struct error *err)
+{
+	char when[32];
+	int r;
+
+	if (!text)
+		return 0;
+	r = since_parse(text, (int64_t)realtime_ns(), when, err);
+	if (r < 0)
+		return error_prefix(err, r, "--%s", key);
+	query_add(query, key, when);
 	return 0;
 }
