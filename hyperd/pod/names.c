@@ -34,9 +34,9 @@ int name_check(const char *what, const char *name, struct error *err)
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 	static const char more[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				   "0123456789_.-";
-	size_t len = strlen(name);
+	size_t len = strlen(name), least = strcmp(what, "container") == 0 ? 2 : 1;
 
-	if (len < 2 || !strchr(alnum, name[0]) || strspn(name, more) != len)
+	if (len < least || !strchr(alnum, name[0]) || strspn(name, more) != len)
 		return error_set(err, ERROR_INVALID,
 				 "Invalid %s name (%.300s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are "
 				 "allowed",

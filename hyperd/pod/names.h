@@ -9,7 +9,8 @@
 /* 64 hex digits. */
 #define ID_BYTES 64
 
-/* [a-zA-Z0-9][a-zA-Z0-9_.-]+ as Docker has it. WHAT: "container", "pod". */
+/* [a-zA-Z0-9][a-zA-Z0-9_.-]+ as Docker has it. WHAT: "container", or "pod", which may be one
+ * character. */
 int name_check(const char *what, const char *name, struct error *err);
 /* "quiet_harbour": owned by the caller. ATTEMPT above 0 adds a digit. NULL when memory ran out. */
 char *name_make(unsigned attempt);
