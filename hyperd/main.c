@@ -188,8 +188,10 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.seccomp_profile = config->seccomp_profile,
 		.live_restore = config->live_restore,
 	};
-	int r = store_open(config->data_root, &daemon->store, err);
+	int r = file_make_dirs(AT_FDCWD, config->run_root, 0755, err);
 
+	if (r == 0)
+		r = store_open(config->data_root, &daemon->store, err);
 	if (r == 0)
 		r = write_pidfile(daemon, err);
 	if (r == 0)

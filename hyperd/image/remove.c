@@ -127,8 +127,12 @@ int image_remove(struct image_store *images, const char *name, bool force,
 	if (r == 0 && removal.last && in_use)
 		user = in_use(removal.image->id, arg);
 	if (user)
-		r = error_set(err, ERROR_CONFLICT, "unable to delete %s: it is in use by %s", name,
-			      user);
+		r = error_set(err, ERROR_CONFLICT,
+			      "conflict: unable to %s %s (%s) - container %.64s is using its "
+			      "referenced image %.12s",
+			      found ? "remove repository reference" : "delete", name,
+			      force ? "cannot be forced" : "must force", user,
+			      removal.image->id + strlen("sha256:"));
 	if (r == 0)
 		r = untag(&removal, report, err);
 	if (r == 0 && removal.last)

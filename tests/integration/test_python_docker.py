@@ -39,7 +39,7 @@ def test_run_and_errors(client):
 
 
 def test_container_object(client):
-    container = run(client, ["sleep", "1000"], detach=True, name="c", labels={"a": "b"}, environment={"X": "y"})
+    container = run(client, ["sleep", "1000"], detach=True, name="c1", labels={"a": "b"}, environment={"X": "y"})
     assert container.status in ("created", "running")
     container.reload()
     assert container.status == "running" and container.labels == {"a": "b"}
@@ -86,7 +86,7 @@ def test_images(client):
     image = client.images.get("busybox")
     assert "busybox:latest" in image.tags
     assert image.tag("again", "1")
-    data = b"".join(client.images.get("again:1").save(named=True))
+    data = b"".join(client.images.get("again:1").save(named="again:1"))
     assert "manifest.json" in tarfile.open(fileobj=io.BytesIO(data)).getnames()
     client.images.remove("again:1")
     assert [loaded.id for loaded in client.images.load(data)] == [image.id]

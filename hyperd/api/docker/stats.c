@@ -1,5 +1,6 @@
 /* GET /containers/{name}/stats: the guest's figures in Docker's shape. */
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "base/json.h"
 #include "base/str.h"
@@ -29,12 +30,17 @@ static json_t *empty_cpu_json(void)
 
 static json_t *memory_json(const Hyper__ContainerStatsReply *stats)
 {
+	uint64_t limit = stats->memory_limit_bytes;
+	struct sysinfo si;
+
+	/* As Docker: without a limit it is all the memory there is. */
+	if ((!limit || limit > INT64_MAX) && sysinfo(&si) == 0)
+		limit = (uint64_t)si.totalram * si.mem_unit;
 	return json_pack("{s:I,s:I,s:I,s:{s:I,s:I,s:I}}", "usage", (json_int_t)stats->memory_bytes,
 			 "max_usage", (json_int_t)stats->memory_peak_bytes, "limit",
-			 (json_int_t)stats->memory_limit_bytes, "stats", "cache",
-			 (json_int_t)stats->memory_cache_bytes, "inactive_file",
-			 (json_int_t)stats->memory_inactive_file_bytes, "total_inactive_file",
-			 (json_int_t)stats->memory_inactive_file_bytes);
+			 (json_int_t)limit, "stats", "cache", (json_int_t)stats->memory_cache_bytes,
+			 "inactive_file", (json_int_t)stats->memory_inactive_file_bytes,
+			 "total_inactive_file", (json_int_t)stats->memory_inactive_file_bytes);
 }
 
 /* The pod's disk has no number on the host: Docker's clients only add the values up. */
@@ -48,6 +54,16 @@ static json_t *block_json(const Hyper__ContainerStatsReply *stats)
 			 "io_serviced_recursive", "major", 254, "minor", 0, "op", "read", "value",
 			 (json_int_t)stats->block_reads, "major", 254, "minor", 0, "op", "write",
 			 "value", (json_int_t)stats->block_writes);
+}
+
+static json_t *pids_json(const Hyper__ContainerStatsReply *stats)
+{
+	json_t *pids = json_pack("{s:I}", "current", (json_int_t)stats->pids);
+
+	/* Clients read unsigned numbers: no limit is no member. */
+	if (stats->pids_limit && stats->pids_limit <= INT64_MAX)
+		json_object_set_new(pids, "limit", json_integer((json_int_t)stats->pids_limit));
+	return pids;
 }
 
 struct sample {
@@ -77,10 +93,7 @@ static json_t *sample_json(struct container *container, struct sample *previous)
 			 previous->cpu ? previous->cpu : empty_cpu_json(), "memory_stats",
 			 stats ? memory_json(stats) : json_object(), "name", api_json_string(name),
 			 "id", container_id(container));
-	json_object_set_new(root, "pids_stats",
-			    stats ? json_pack("{s:I,s:I}", "current", (json_int_t)stats->pids,
-					      "limit", (json_int_t)stats->pids_limit)
-				  : json_object());
+	json_object_set_new(root, "pids_stats", stats ? pids_json(stats) : json_object());
 	if (stats)
 		json_object_set_new(root, "networks", json_object());
 	previous->cpu = cpu;

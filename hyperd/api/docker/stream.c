@@ -204,7 +204,7 @@ static void reader_main(void *arg)
 	if (n == 0 && session->want_stdin && !session->ended) {
 		if (session->close_stdin && !session->tty)
 			attachment_input_end(session->attachment);
-		else if (session->tty)
+		else
 			session->detached = true; /* as Docker has it */
 	}
 	session->reader_done = true;
