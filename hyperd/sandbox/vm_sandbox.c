@@ -13,7 +13,7 @@
 #include "hyperd/sandbox/pool.h"
 
 /* Measured: docs/transports.md. Layers of one pod above this are attached as disks. */
-#define SERIAL_MAX_BYTES (64ull << 20)
+#define SERIAL_MAX_BYTES (16ull << 20)
 /* Streamed layers live in guest memory; beyond this part of it, the guest gets more in these steps.
  */
 #define LAYERS_MEMORY_SHARE 8
