@@ -55,6 +55,8 @@ struct world {
 	struct error why;
 	struct str output;
 	bool output_ended;
+	int record_fd;  /* where a daemon that is going to be killed writes its record */
+	json_t *record; /* and what it wrote */
 	struct error err;
 };
 
@@ -394,6 +396,45 @@ static void adopts(void *arg)
 	assert_int_equal(w->died, 0);
 }
 
+/* A daemon of its own: starts a sandbox, begins another, tells about the first, and is killed. */
+static void doomed_main(void *arg)
+{
+	struct world *w = arg;
+	struct starter half = { .w = w, .id = "half" };
+	struct sandbox *s;
+	json_t *record;
+
+	open_factory(w);
+	s = start(w, "orphan", false);
+	run(w, s, "c", "echo before > /file; sync", false);
+	assert_ok(task_spawn(w->loop, "start", start_one, &half, &half.task, &w->err), w->err);
+	task_sleep_until(deadline_in_ms(40));
+	record = sandbox_record(s);
+	assert_int_equal(json_dumpfd(record, w->record_fd, JSON_COMPACT), 0);
+	assert_int_equal(write(w->record_fd, "\n", 1), 1);
+	task_sleep_until(DEADLINE_NEVER);
+}
+
+static void survives_its_daemon(void *arg)
+{
+	struct world *w = arg;
+	struct sandbox *s;
+
+	assert_ok(sandbox_adopt(w->factory, w->record, &events, w, &s, &w->err), w->err);
+	assert_ok(sandbox_factory_sweep(w->factory, &w->err), w->err);
+	assert_int_equal(run(w, s, "d", "exit 4", false), 4);
+	/* The death of what is not our child is noticed too. */
+	kill(pid_of(w, s), SIGKILL);
+	while (!w->died)
+		assert_int_equal(cond_wait(&w->changed, deadline_in_ms(DEADLINE_MS)), 0);
+	sandbox_stop(s, 0);
+	/* And its storage serves on. */
+	s = start(w, "orphan", true);
+	assert_int_equal(run(w, s, "c", "cat /file", false), 0);
+	assert_string_equal(str_text(&w->output), "before\n");
+	sandbox_stop(s, 5000);
+}
+
 static void died_unadopted(void *arg)
 {
 	struct world *w = arg;
@@ -689,6 +730,7 @@ struct test {
 	const char *name;
 	task_fn *fn;
 	bool vm, namespace;
+	task_fn *doomed; /* runs in a daemon that is killed before the test */
 };
 
 static const struct test tests[] = {
@@ -699,6 +741,7 @@ static const struct test tests[] = {
 	{ "pauses", pauses, true, true },
 	{ "dies", dies, true, true },
 	{ "adopts", adopts, true, true },
+	{ "survives_its_daemon", survives_its_daemon, true, true, doomed_main },
 	{ "died_unadopted", died_unadopted, true, true },
 	{ "sweeps", sweeps, true, true },
 	{ "layers_come_later", layers_come_later, true, true },
@@ -740,6 +783,35 @@ static void assert_clean(void)
 	assert_int_equal(system(command), 0);
 }
 
+static json_t *run_doomed(struct world *w)
+{
+	struct error err = { 0 };
+	int pipes[2], status;
+	json_t *record;
+	FILE *f;
+	char line[65536];
+	pid_t pid;
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		w->record_fd = pipes[1];
+		if (loop_new(&w->loop, &err) == 0 && job_pool_new(w->loop, 2, &w->jobs, &err) == 0)
+			task_run(w->loop, now.test->doomed, w, &err);
+		_exit(1);
+	}
+	close(pipes[1]);
+	f = fdopen(pipes[0], "r");
+	assert_non_null(f);
+	/* Its end without a line is the end of the pipe. */
+	record = fgets(line, sizeof(line), f) ? json_loads(line, 0, NULL) : NULL;
+	fclose(f);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_non_null(record);
+	return record;
+}
+
 static void run_case(void **state)
 {
 	autofree char *data = strf("%s/data", root), *run_root = strf("%s/run", root);
@@ -761,12 +833,15 @@ static void run_case(void **state)
 						    .initramfs = initramfs,
 						    .hyperstart = hyperstart,
 						    .cgroup_parent = parent };
+	if (now.test->doomed)
+		w.record = run_doomed(&w);
 	assert_ok(loop_new(&w.loop, &err), err);
 	assert_ok(job_pool_new(w.loop, 2, &w.jobs, &err), err);
 	assert_ok(task_run(w.loop, test_main, &w, &err), err);
 	job_pool_free(w.jobs);
 	loop_free(w.loop);
 	str_done(&w.output);
+	json_decref(w.record);
 	assert_clean();
 }
 
