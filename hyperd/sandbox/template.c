@@ -13,7 +13,7 @@
 #include "hyperd/sandbox/factory.h"
 
 /* Raised when what is stored, or what is done to a machine before it is saved, changes. */
-#define TEMPLATE_FORMAT 1
+#define TEMPLATE_FORMAT 2
 
 #define MEMORY_FILE "memory"
 #define STATE_FILE  "state"
@@ -306,6 +306,31 @@ static int trim_memory(struct agent *agent, uint64_t deadline_ns, struct error *
 	return agent_call(agent, &request, deadline_ns, NULL, err);
 }
 
+/*
+ * Layers that are streamed, and the mounted disk, go on top of a base template, so that a new image
+ * costs no boot. Layers on disks are devices, which are there from the boot on.
+ */
+static bool has_base(const struct shape *shape)
+{
+	return !shape->on_disk_count && (shape->streamed_count || shape->disk_mounted);
+}
+
+/*
+ * What every pod needs and no pod has of its own: control groups mounted, loopback up. Under
+ * emulation it costs each clone 60 ms otherwise. The pod's own PodSetup, with its name, comes on
+ * top.
+ */
+static int set_up_pod(struct agent *agent, uint64_t deadline_ns, struct error *err)
+{
+	Hyper__Request request = HYPER__REQUEST__INIT;
+	Hyper__PodSetup setup = HYPER__POD_SETUP__INIT;
+
+	setup.loopback = true;
+	request.body_case = HYPER__REQUEST__BODY_POD_SETUP;
+	request.pod_setup = &setup;
+	return agent_call(agent, &request, deadline_ns, NULL, err);
+}
+
 /* What the machine is to hold when it is saved. */
 static int fill(struct build *b, struct error *err)
 {
@@ -319,7 +344,9 @@ static int fill(struct build *b, struct error *err)
 		layer_serial(&shape->on_disk[i], serials[i]);
 		serial_list[i] = serials[i];
 	}
-	if (shape->on_disk_count)
+	if (!has_base(shape))
+		r = set_up_pod(b->machine.agent, deadline_ns, err);
+	if (r == 0 && shape->on_disk_count)
 		r = layers_add(b->factory, b->machine.agent, shape->on_disk, shape->on_disk_count,
 			       serial_list, false, deadline_ns, err);
 	if (r == 0 && shape->streamed_count)
@@ -392,15 +419,6 @@ static int run_builder(struct build *b, struct template *base, struct error *err
 		r = save(b, err);
 	machine_end(&b->machine);
 	return r;
-}
-
-/*
- * Layers that are streamed, and the mounted disk, go on top of a base template, so that a new image
- * costs no boot. Layers on disks are devices, which are there from the boot on.
- */
-static bool has_base(const struct shape *shape)
-{
-	return !shape->on_disk_count && (shape->streamed_count || shape->disk_mounted);
 }
 
 static int get_base(struct sandbox_factory *factory, const struct shape *shape,
