@@ -53,13 +53,14 @@ struct handler {
 	int (*handle)(struct request *request, struct error *err);
 	/* Called when the request arrives, before its turn: opens what streams it names. */
 	int (*arrive)(struct request *request, struct error *err);
+	bool late; /* also while the pod shuts down */
 };
 
 #define REQUEST(NAME) [HYPER__REQUEST__BODY_##NAME]
 
 static const struct handler handlers[] = {
-	REQUEST(HELLO) = { "hello", handle_hello },
-	REQUEST(RESUME) = { "resume", resume_handle },
+	REQUEST(HELLO) = { "hello", handle_hello, .late = true },
+	REQUEST(RESUME) = { "resume", resume_handle, .late = true },
 	REQUEST(POD_SETUP) = { "setting up the pod", pod_setup_handle },
 	REQUEST(DISK_SETUP) = { "setting up the disk", disk_setup_handle },
 	REQUEST(LAYER_ADD) = { "adding a layer", layer_add_handle, layer_add_arrive },
@@ -71,15 +72,17 @@ static const struct handler handlers[] = {
 	REQUEST(CONTAINER_DELETE) = { "deleting a container", container_delete_handle },
 	REQUEST(CONTAINER_PAUSE) = { "pausing a container", container_pause_handle },
 	REQUEST(CONTAINER_UPDATE) = { "updating a container", container_update_handle },
-	REQUEST(CONTAINER_STATS) = { "container figures", container_stats_handle },
+	REQUEST(CONTAINER_STATS) = { "container figures", container_stats_handle,
+				     .late = true },
 	REQUEST(CONTAINER_TOP) = { "listing processes", container_top_handle },
-	REQUEST(PROCESS_SIGNAL) = { "signalling", process_signal_handle },
+	REQUEST(PROCESS_SIGNAL) = { "signalling", process_signal_handle, .late = true },
 	REQUEST(PROCESS_RESIZE) = { "resizing a terminal", process_resize_handle },
-	REQUEST(PROCESS_FORGET) = { "forgetting a process", process_forget_handle },
+	REQUEST(PROCESS_FORGET) = { "forgetting a process", process_forget_handle,
+				     .late = true },
 	REQUEST(FILE_WRITE) = { "writing a file", file_write_handle },
-	REQUEST(STATE_GET) = { "state", state_get_handle },
-	REQUEST(POD_STATS) = { "pod figures", pod_stats_handle },
-	REQUEST(SHUTDOWN) = { "shutting down", shutdown_handle },
+	REQUEST(STATE_GET) = { "state", state_get_handle, .late = true },
+	REQUEST(POD_STATS) = { "pod figures", pod_stats_handle, .late = true },
+	REQUEST(SHUTDOWN) = { "shutting down", shutdown_handle, .late = true },
 	REQUEST(MEMORY_TRIM) = { "trimming memory", memory_trim_handle },
 };
 
@@ -233,6 +236,8 @@ static int request_arrive(struct request *request, struct error *err)
 	if (!handler)
 		return error_set(err, ERROR_UNSUPPORTED, "unknown request %u",
 				 (unsigned)request->body->body_case);
+	if (agent->shutdown && !handler->late)
+		return error_set(err, ERROR_CONFLICT, "the pod is shutting down");
 	if (agent->waiting_count >= AGENT_MAX_WAITING ||
 	    agent->waiting_bytes + request->bytes > AGENT_MAX_WAITING_BYTES)
 		return error_set(err, ERROR_LIMIT, "%u requests are waiting already",

@@ -1,6 +1,8 @@
 #include "hyperstart/cgroup.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +19,10 @@
 #define CGROUP_MOUNT "/sys/fs/cgroup"
 /* Where the agent itself goes in a v2 group of the host's: a group with members may not have
  * controllers. */
-#define AGENT_GROUP    "agent"
+#define AGENT_GROUP    ".agent" /* no container's name begins with a dot */
 #define FILE_MAX_BYTES (1u << 20)
+/* A process in an uninterruptible wait cannot be stopped. */
+#define FREEZE_DEADLINE_MS 1000
 
 /* ------------------------------------------------------------------ the root */
 
@@ -102,8 +106,7 @@ void cgroup_root_done(struct cgroup_root *root)
 
 /* ------------------------------------------------------------------ one group */
 
-/* The directory that has CONTROLLER's files; -1 when there is none. */
-static int dir_of(const struct cgroup *g, const char *controller)
+int cgroup_dir_fd(const struct cgroup *g, const char *controller)
 {
 	for (size_t i = 0; i < g->count; i++) {
 		const char *names = g->dirs[i].controller;
@@ -279,7 +282,7 @@ static int set(struct cgroup *g, const char *controller, const char *file, const
 {
 	char text[256];
 	va_list ap;
-	int fd = dir_of(g, controller), r;
+	int fd = cgroup_dir_fd(g, controller), r;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
@@ -312,9 +315,15 @@ static int set_limits_v2(struct cgroup *g, const Hyper__Limits *l, struct error 
 		SET("memory", "memory.max", "memory limit", "%llu",
 		    (unsigned long long)l->memory_bytes);
 	/* Without swap in the guest there is no such file, and the limit holds anyhow. */
-	if (l->memory_bytes && swap > 0 && (uint64_t)swap >= l->memory_bytes)
-		pod_write_file(dir_of(g, "memory"), "memory.swap.max",
-			       swap - (int64_t)l->memory_bytes ? "max" : "0");
+	if (swap < 0)
+		pod_write_file(cgroup_dir_fd(g, "memory"), "memory.swap.max", "max");
+	if (l->memory_bytes && swap > 0 && (uint64_t)swap >= l->memory_bytes) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "%llu",
+			 (unsigned long long)((uint64_t)swap - l->memory_bytes));
+		pod_write_file(cgroup_dir_fd(g, "memory"), "memory.swap.max", text);
+	}
 	if (l->memory_reservation_bytes)
 		SET("memory", "memory.low", "memory reservation", "%llu",
 		    (unsigned long long)l->memory_reservation_bytes);
@@ -337,7 +346,7 @@ static int set_limits_v1(struct cgroup *g, const Hyper__Limits *l, struct error 
 {
 	if (l->memory_bytes) {
 		/* The swap limit may not be below the memory limit at any moment. */
-		pod_write_file(dir_of(g, "memory"), "memory.memsw.limit_in_bytes", "-1");
+		pod_write_file(cgroup_dir_fd(g, "memory"), "memory.memsw.limit_in_bytes", "-1");
 		SET("memory", "memory.limit_in_bytes", "memory limit", "%llu",
 		    (unsigned long long)l->memory_bytes);
 	}
@@ -346,7 +355,7 @@ static int set_limits_v1(struct cgroup *g, const Hyper__Limits *l, struct error 
 
 		/* Swap accounting may be off; the memory limit holds without it. */
 		snprintf(text, sizeof(text), "%lld", (long long)l->memory_swap_bytes);
-		pod_write_file(dir_of(g, "memory"), "memory.memsw.limit_in_bytes", text);
+		pod_write_file(cgroup_dir_fd(g, "memory"), "memory.memsw.limit_in_bytes", text);
 	}
 	if (l->memory_reservation_bytes)
 		SET("memory", "memory.soft_limit_in_bytes", "memory reservation", "%llu",
@@ -386,7 +395,7 @@ int cgroup_set_limits(struct cgroup *g, const Hyper__Limits *l, struct error *er
 int cgroup_set_devices(struct cgroup *g, Hyper__DeviceRule *const *rules, size_t count,
 		       struct error *err)
 {
-	int fd = dir_of(g, "devices");
+	int fd = cgroup_dir_fd(g, "devices");
 
 	if (!count || !g->count)
 		return 0;
@@ -407,14 +416,60 @@ int cgroup_set_devices(struct cgroup *g, Hyper__DeviceRule *const *rules, size_t
 	return 0;
 }
 
+/* cgroup.events changes when the last process has stopped, and then the descriptor has priority
+ * data. */
+static int wait_frozen_v2(int dir_fd, bool frozen)
+{
+	autoclose int fd = openat(dir_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	uint64_t deadline = deadline_in_ms(FREEZE_DEADLINE_MS);
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+	for (;;) {
+		char text[256];
+		ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+		if (n < 0)
+			return -errno;
+		text[n] = '\0';
+		if (strstr(text, frozen ? "frozen 1" : "frozen 0"))
+			return 0;
+		if (now_ns() >= deadline)
+			return -ETIMEDOUT;
+		poll(&p, 1, FREEZE_DEADLINE_MS);
+	}
+}
+
+/* Version 1 tells nobody: it looks when it is asked. */
+static int wait_frozen_v1(int dir_fd, const char *state)
+{
+	uint64_t deadline = deadline_in_ms(FREEZE_DEADLINE_MS);
+
+	for (;;) {
+		autofree char *text = NULL;
+
+		if (file_read(dir_fd, "freezer.state", 64, &text, NULL, NULL) < 0)
+			return -EIO;
+		if (str_starts(text, state))
+			return 0;
+		if (now_ns() >= deadline)
+			return -ETIMEDOUT;
+		sched_yield();
+	}
+}
+
 int cgroup_freeze(struct cgroup *g, bool frozen, struct error *err)
 {
-	int fd = dir_of(g, "freezer"), r;
+	const char *state = frozen ? "FROZEN" : "THAWED";
+	int fd = cgroup_dir_fd(g, "freezer"), r;
 
 	if (fd < 0)
 		return error_set(err, ERROR_UNSUPPORTED, "pausing needs the freezer cgroup");
 	r = g->unified ? pod_write_file(fd, "cgroup.freeze", frozen ? "1" : "0")
-		       : pod_write_file(fd, "freezer.state", frozen ? "FROZEN" : "THAWED");
+		       : pod_write_file(fd, "freezer.state", state);
+	if (r == 0)
+		r = g->unified ? wait_frozen_v2(fd, frozen) : wait_frozen_v1(fd, state);
+	if (r < 0 && frozen)
+		cgroup_freeze(g, false, NULL);
 	return r < 0 ? error_errno(err, -r, frozen ? "pausing" : "unpausing") : 0;
 }
 
@@ -422,7 +477,7 @@ int cgroup_freeze(struct cgroup *g, bool frozen, struct error *err)
 
 uint64_t cgroup_oom_kills(const struct cgroup *g)
 {
-	return read_keyed(dir_of(g, "memory"), g->unified ? "memory.events" : "memory.oom_control",
+	return read_keyed(cgroup_dir_fd(g, "memory"), g->unified ? "memory.events" : "memory.oom_control",
 			  "oom_kill");
 }
 
@@ -467,7 +522,7 @@ static void stats_v2(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 
 static void stats_v1(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 {
-	int memory = dir_of(g, "memory"), cpu = dir_of(g, "cpu"), acct = dir_of(g, "cpuacct");
+	int memory = cgroup_dir_fd(g, "memory"), cpu = cgroup_dir_fd(g, "cpu"), acct = cgroup_dir_fd(g, "cpuacct");
 
 	read_number(acct, "cpuacct.usage", &ret->cpu_ns);
 	read_number(acct, "cpuacct.usage_user", &ret->cpu_user_ns);
@@ -481,7 +536,7 @@ static void stats_v1(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 	ret->memory_cache_bytes = read_keyed(memory, "memory.stat", "cache");
 	ret->memory_inactive_file_bytes = read_keyed(memory, "memory.stat", "inactive_file");
 	ret->block_read_bytes =
-		read_keyed(dir_of(g, "blkio"), "blkio.throttle.io_service_bytes", "Total");
+		read_keyed(cgroup_dir_fd(g, "blkio"), "blkio.throttle.io_service_bytes", "Total");
 }
 
 void cgroup_stats(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
@@ -492,7 +547,7 @@ void cgroup_stats(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 		stats_v2(g, ret);
 	else
 		stats_v1(g, ret);
-	read_number(dir_of(g, "pids"), "pids.current", &ret->pids);
-	read_number(dir_of(g, "pids"), "pids.max", &ret->pids_limit);
+	read_number(cgroup_dir_fd(g, "pids"), "pids.current", &ret->pids);
+	read_number(cgroup_dir_fd(g, "pids"), "pids.max", &ret->pids_limit);
 	ret->oom_kills = cgroup_oom_kills(g);
 }

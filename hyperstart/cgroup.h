@@ -14,7 +14,7 @@
 #define CGROUP_DIRS_MAX 12
 
 struct cgroup_dir {
-	char controller[16]; /* "" in a unified hierarchy */
+	char controller[64]; /* "" in a unified hierarchy */
 	int fd;              /* owned */
 };
 
@@ -43,6 +43,9 @@ int cgroup_new(struct cgroup_root *root, const char *name, struct cgroup **ret, 
 /* Kills what is left in it and removes it. Takes NULL. */
 void cgroup_free(struct cgroup_root *root, struct cgroup *cgroup);
 
+/* The directory that has CONTROLLER's files; -1 when there is none. Borrowed. */
+int cgroup_dir_fd(const struct cgroup *cgroup, const char *controller);
+
 /* Moves the calling process into it; async-signal-safe. 0 or -errno. */
 int cgroup_enter(const struct cgroup *cgroup);
 
@@ -50,6 +53,7 @@ int cgroup_enter(const struct cgroup *cgroup);
 int cgroup_set_limits(struct cgroup *cgroup, const Hyper__Limits *limits, struct error *err);
 int cgroup_set_devices(struct cgroup *cgroup, Hyper__DeviceRule *const *rules, size_t count,
 		       struct error *err);
+/* Waits until it is so, at most a second. */
 int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct error *err);
 /* Sends SIGNAL to every process in it. */
 int cgroup_signal(struct cgroup *cgroup, int signal, struct error *err);

@@ -9,8 +9,8 @@
 #include "base/cleanup.h"
 
 #define RULES_MAX 256
-/* Instructions of one rule at most: type, access, major, minor, two for the verdict. */
-#define RULE_INSNS 9
+/* Instructions of one rule at most: type, major, minor, two for the access, two for the verdict. */
+#define RULE_INSNS 7
 
 static int access_bits(const Hyper__DeviceRule *rule)
 {
@@ -65,32 +65,36 @@ int cgroup_devices_text(const Hyper__DeviceRule *rule, char *out, size_t size, s
 	     offsetof(struct bpf_cgroup_dev_ctx, field), 0)
 #define IF_NOT(reg, value) INSN(BPF_JMP32 | BPF_JNE | BPF_K, reg, 0, 0, (int)(value))
 
-/* r2 type, r3 access wanted, r4 major, r5 minor. A failed test jumps to the next rule. */
+/*
+ * r2 type, r3 access still wanted, r4 major, r5 minor. A failed test jumps to the next rule. An
+ * allowing rule strikes its bits off what is wanted and allows when nothing is left; a forbidding
+ * one forbids when it names a wanted bit. From the last rule to the first this is what version 1
+ * does with each bit: the latest rule decides.
+ */
 static size_t add_rule(struct bpf_insn *out, const Hyper__DeviceRule *rule)
 {
-	size_t n = 0;
+	size_t n = 0, tests;
 	int bits = access_bits(rule);
 
 	if (rule->type[0] != 'a')
 		out[n++] = IF_NOT(BPF_REG_2,
 				  rule->type[0] == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
-	if (bits != 7) {
-		/* An allow rule must cover all that is wanted; a deny rule any of it. */
-		out[n++] = INSN(BPF_ALU | BPF_MOV | BPF_X, BPF_REG_6, BPF_REG_3, 0, 0);
-		out[n++] = INSN(BPF_ALU | BPF_AND | BPF_K, BPF_REG_6, 0, 0,
-				rule->allow ? ~bits & 7 : bits);
-		out[n++] = INSN(BPF_JMP32 | (rule->allow ? BPF_JNE : BPF_JEQ) | BPF_K, BPF_REG_6, 0,
-				0, 0);
-	}
 	if (rule->major >= 0)
 		out[n++] = IF_NOT(BPF_REG_4, rule->major);
 	if (rule->minor >= 0)
 		out[n++] = IF_NOT(BPF_REG_5, rule->minor);
-	for (size_t i = 0; i < n; i++)
-		if (BPF_CLASS(out[i].code) == BPF_JMP32)
-			out[i].off = (short)(n + 2 - i - 1);
+	tests = n;
+	if (rule->allow) {
+		out[n++] = INSN(BPF_ALU | BPF_AND | BPF_K, BPF_REG_3, 0, 0, ~bits);
+		out[n++] = INSN(BPF_JMP32 | BPF_JNE | BPF_K, BPF_REG_3, 0, 2, 0);
+	} else {
+		out[n++] = INSN(BPF_JMP32 | BPF_JSET | BPF_K, BPF_REG_3, 0, 1, bits);
+		out[n++] = INSN(BPF_JMP | BPF_JA, 0, 0, 2, 0);
+	}
 	out[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, rule->allow);
 	out[n++] = INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	for (size_t i = 0; i < tests; i++)
+		out[i].off = (short)(n - i - 1);
 	return n;
 }
 
@@ -120,7 +124,8 @@ int cgroup_devices_attach(int cgroup_fd, Hyper__DeviceRule *const *rules, size_t
 			return r;
 		n += add_rule(code + n, rules[i - 1]);
 	}
-	code[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0);
+	/* No rule forbade it. */
+	code[n++] = INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 1);
 	code[n++] = INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 
 	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
@@ -134,6 +139,7 @@ int cgroup_devices_attach(int cgroup_fd, Hyper__DeviceRule *const *rules, size_t
 	attr.target_fd = (uint32_t)cgroup_fd;
 	attr.attach_bpf_fd = (uint32_t)program_fd;
 	attr.attach_type = BPF_CGROUP_DEVICE;
+	attr.attach_flags = BPF_F_ALLOW_MULTI;
 	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
 		return error_errno(err, errno, "attaching the device rules");
 	return 0;

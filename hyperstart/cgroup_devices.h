@@ -8,7 +8,7 @@
 
 /* "c 1:3 rwm" */
 int cgroup_devices_text(const Hyper__DeviceRule *rule, char *out, size_t size, struct error *err);
-/* Loads and attaches to the group CGROUP_FD; the last rule that matches decides, nothing matching
- * denies. */
+/* Loads and attaches to the group CGROUP_FD; for each kind of access the last rule that matches
+ * decides, and what none forbids is allowed, as with version 1. */
 int cgroup_devices_attach(int cgroup_fd, Hyper__DeviceRule *const *rules, size_t count,
 			  struct error *err);

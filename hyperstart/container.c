@@ -13,9 +13,12 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "hyperstart/agent.h"
+#include "hyperstart/cgroup_block.h"
 #include "hyperstart/disk.h"
+#include "hyperstart/init.h"
 #include "hyperstart/launch.h"
 #include "hyperstart/layer.h"
+#include "hyperstart/oom.h"
 #include "hyperstart/rootfs.h"
 #include "hyperstart/process_stdio.h"
 #include "hyperstart/sync.h"
@@ -70,6 +73,7 @@ static void container_free(struct container *c)
 		close(c->root_fd);
 	if (c->terminal_fd >= 0)
 		close(c->terminal_fd);
+	oom_unwatch(c);
 	cgroup_free(&agent->cgroups, c->cgroup);
 	for (size_t i = 0; i < c->layer_count; i++)
 		layer_unuse(c->layers[i]);
@@ -99,7 +103,7 @@ static int container_new(struct agent *agent, const char *id, struct container *
 		return error_nomem(err);
 	}
 	c->agent = agent;
-	c->root_fd = c->terminal_fd = -1;
+	c->root_fd = c->terminal_fd = c->oom_fd = -1;
 	list_init(&c->node);
 	list_init(&c->processes);
 	*ret = c;
@@ -141,36 +145,6 @@ static void wait_for_go(int sync_fd, int slave_fd)
 		fail(sync_fd, &err);
 }
 
-static volatile pid_t init_child;
-
-static void init_forward(int signal)
-{
-	if (init_child > 0)
-		kill(init_child, signal);
-}
-
-/* Pid 1 of a container that asked for one: passes signals on, reaps, ends as its child does. */
-static void init_loop(pid_t child)
-{
-	struct sigaction forward = { .sa_handler = init_forward };
-
-	init_child = child;
-	for (int sig = 1; sig < SIGRTMIN; sig++)
-		if (sig != SIGCHLD && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
-		    sig != SIGBUS && sig != SIGFPE && sig != SIGILL)
-			sigaction(sig, &forward, NULL);
-	syscall(SYS_close_range, 0u, ~0u, 0);
-	for (;;) {
-		int status;
-		pid_t pid = waitpid(-1, &status, 0);
-
-		if (pid == child)
-			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
-		if (pid < 0 && errno == ECHILD)
-			_exit(127);
-	}
-}
-
 static void container_child(void *arg, int sync_fd)
 {
 	struct container *c = arg;
@@ -202,10 +176,14 @@ static void container_child(void *arg, int sync_fd)
 	if (c->spec->init_process) {
 		pid_t child = fork();
 
+		if (child < 0) {
+			error_errno(&err, errno, "forking");
+			fail(sync_fd, &err);
+		}
 		if (child > 0)
-			init_loop(child);
+			init_become(c->agent->self_exe_fd, child);
 	}
-	launch(spec, fds[0], c->spec->privileged, &err);
+	launch(spec, fds[0], sync_fd, &err);
 	fail(sync_fd, &err);
 }
 
@@ -242,6 +220,13 @@ static int use_layers(struct container *c, struct error *err)
 		c->layers[c->layer_count++] = layer;
 	}
 	return 0;
+}
+
+static int set_limits(struct container *c, const Hyper__Limits *limits, struct error *err)
+{
+	int r = cgroup_set_limits(c->cgroup, limits, err);
+
+	return r == 0 ? cgroup_block_set(c->cgroup, limits, c->agent->disk_path, err) : r;
 }
 
 static void create_finished(struct container *c, const struct error *why)
@@ -281,6 +266,12 @@ static void child_ready(struct loop_io *io, uint32_t events)
 	} else if (m.what != SYNC_FAILED) {
 		error_set(&m.error, ERROR_FAILED, "the container's first process has died");
 	}
+	/* Only now: making its device nodes was the agent's doing, not the container's. */
+	if (ok && !c->spec->privileged)
+		ok = cgroup_set_devices(c->cgroup, c->spec->device_rules, c->spec->n_device_rules,
+					&m.error) == 0;
+	if (ok)
+		oom_watch(c);
 	create_finished(c, ok ? NULL : &m.error);
 	sync_message_done(&m);
 }
@@ -320,10 +311,7 @@ int container_create_handle(struct request *request, struct error *err)
 	if (r == 0)
 		r = cgroup_new(&agent->cgroups, c->id, &c->cgroup, err);
 	if (r == 0)
-		r = cgroup_set_limits(c->cgroup, c->spec->limits, err);
-	if (r == 0 && !c->spec->privileged)
-		r = cgroup_set_devices(c->cgroup, c->spec->device_rules, c->spec->n_device_rules,
-				       err);
+		r = set_limits(c, c->spec->limits, err);
 	if (r == 0)
 		r = process_fork(c, "", CLONE_NEWNS | CLONE_NEWPID, -1, container_child, c,
 				 &c->main, err);
@@ -412,7 +400,9 @@ static int enter_container(const struct exec_child *e, struct error *err)
 			return error_errno(err, -r, "entering the container's cgroup");
 	}
 	if (setns(c->main->pidfd, flags) < 0)
-		return error_errno(err, errno, "entering the container");
+		return errno == ESRCH ? error_set(err, ERROR_CONFLICT,
+						  "container '%s' has ended", c->id)
+				      : error_errno(err, errno, "entering the container");
 	return e->beside ? see_whole_pod(err) : 0;
 }
 
@@ -440,7 +430,7 @@ static void exec_process(void *arg, int sync_fd)
 	if (r < 0)
 		fail(sync_fd, &err);
 	wait_for_go(sync_fd, slave);
-	launch(spec, root_fd, e->exec->privileged, &err);
+	launch(spec, root_fd, sync_fd, &err);
 	fail(sync_fd, &err);
 }
 
@@ -469,6 +459,8 @@ static int open_pid_ns(const struct container *c, struct error *err)
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)c->main->pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return error_set(err, ERROR_CONFLICT, "container '%s' has ended", c->id);
 	return fd < 0 ? error_errno(err, errno, "opening the container's pid namespace") : fd;
 }
 
@@ -559,7 +551,7 @@ void container_process_ended(struct container *c, struct process *p)
 	}
 	if (p != c->main && p->failed)
 		process_free(p);
-	if (c->delete &&all_ended(c))
+	if (c->delete && all_ended(c))
 		delete_finish(c);
 }
 
@@ -621,5 +613,5 @@ int container_update_handle(struct request *request, struct error *err)
 		return r;
 	if (!c->cgroup)
 		return error_set(err, ERROR_INVALID, "no container is named");
-	return cgroup_set_limits(c->cgroup, u->limits, err);
+	return set_limits(c, u->limits, err);
 }

@@ -33,7 +33,9 @@ struct container {
 	struct process *main;  /* owned, in processes */
 	struct list processes; /* of process.node; main first */
 	bool started, paused;
-	uint64_t oom_kills;
+	uint64_t oom_kills, oom_told;
+	int oom_fd; /* owned, or -1 */
+	struct loop_io oom_io;
 	struct request *create, *delete; /* kept while under way */
 	bool delete_disk;
 };

@@ -36,6 +36,10 @@ static int use_directory(struct agent *agent, const char *directory, struct erro
 	if (directory[0] != '/')
 		return error_set(err, ERROR_INVALID, "directory '%s': not an absolute path",
 				 directory);
+	if (strpbrk(directory, ",:\\"))
+		return error_set(err, ERROR_INVALID,
+				 "directory '%s': overlayfs cannot name it: it holds , : or \\",
+				 directory);
 	if (stat(directory, &st) < 0)
 		return error_errno(err, errno, "directory '%s'", directory);
 	if (!S_ISDIR(st.st_mode))

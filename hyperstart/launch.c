@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,7 @@
 #include "hyperstart/identity.h"
 #include "hyperstart/pod.h"
 #include "hyperstart/root.h"
+#include "hyperstart/sync.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,6 +41,20 @@ int launch_place_fds(const int fds[3], struct error *err)
 }
 
 /* ------------------------------------------------------------------ limits */
+
+/* Standard error is the container's already: the agent logs it. */
+static int warn_fd = -1;
+
+static void __attribute__((format(printf, 1, 2))) launch_warn(const char *fmt, ...)
+{
+	struct error warning = { .kind = ERROR_FAILED };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(warning.message, sizeof(warning.message), fmt, ap);
+	va_end(ap);
+	sync_send(warn_fd, SYNC_WARNING, &warning, NULL, 0);
+}
 
 static const struct {
 	const char *name;
@@ -62,6 +78,26 @@ static const struct {
 	{ "RLIMIT_STACK", RLIMIT_STACK },
 };
 
+/* An agent without CAP_SYS_RESOURCE (a namespace pod in a container) cannot raise a limit: as much
+ * as it can, and it says so. */
+static int lower_rlimit(int resource, const struct rlimit *wanted, const char *name,
+			struct error *err)
+{
+	struct rlimit possible;
+
+	if (getrlimit(resource, &possible) < 0)
+		return error_errno(err, errno, "setting %s", name);
+	if (wanted->rlim_max < possible.rlim_max)
+		possible.rlim_max = wanted->rlim_max;
+	possible.rlim_cur =
+		wanted->rlim_cur < possible.rlim_max ? wanted->rlim_cur : possible.rlim_max;
+	if (setrlimit(resource, &possible) < 0)
+		return error_errno(err, errno, "setting %s", name);
+	launch_warn("%s stays at %llu: this agent may not raise it", name,
+		    (unsigned long long)possible.rlim_max);
+	return 0;
+}
+
 static int set_rlimit(const Hyper__Rlimit *limit, struct error *err)
 {
 	struct rlimit value = { .rlim_cur = limit->soft, .rlim_max = limit->hard };
@@ -69,9 +105,10 @@ static int set_rlimit(const Hyper__Rlimit *limit, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(rlimits); i++) {
 		if (strcmp(rlimits[i].name, limit->type) != 0)
 			continue;
-		if (setrlimit(rlimits[i].resource, &value) < 0)
-			return error_errno(err, errno, "setting %s", limit->type);
-		return 0;
+		if (setrlimit(rlimits[i].resource, &value) == 0)
+			return 0;
+		return errno == EPERM ? lower_rlimit(rlimits[i].resource, &value, limit->type, err)
+				      : error_errno(err, errno, "setting %s", limit->type);
 	}
 	return error_set(err, ERROR_INVALID, "'%s' is no resource limit", limit->type);
 }
@@ -85,6 +122,10 @@ static int set_oom_score(int adjustment, struct error *err)
 		return 0;
 	snprintf(text, sizeof(text), "%d", adjustment);
 	r = pod_write_file(AT_FDCWD, "/proc/self/oom_score_adj", text);
+	if (r == -EACCES || r == -EPERM) {
+		launch_warn("oom_score_adj stays: this agent may not lower it to %d", adjustment);
+		return 0;
+	}
 	return r < 0 ? error_errno(err, -r, "setting oom_score_adj to %d", adjustment) : 0;
 }
 
@@ -273,11 +314,12 @@ static int enter_cwd(int root_fd, const char *cwd, struct error *err)
 	return 0;
 }
 
-int launch(const Hyper__Process *spec, int root_fd, bool privileged, struct error *err)
+int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *err)
 {
 	struct identity who = { 0 };
 	int r = 0;
 
+	warn_fd = sync_fd;
 	setsid();
 	if (spec->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		return error_errno(err, errno, "making the terminal a controlling one");

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "base/str.h"
 #include "hyperstart/agent.h"
 #include "hyperstart/channel.h"
+#include "hyperstart/init.h"
 #include "hyperstart/reaper.h"
 
 static const struct {
@@ -28,6 +30,9 @@ static const struct {
 	{ "sysfs", "/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
+/* Files that a guest's processes may open, as on any server; the kernel gives an init 4096. */
+#define VM_FILES_MAX 1048576
+
 /* A container's root is changed with pivot_root, which the first root file system does not allow:
  * leave it. */
 static int leave_first_root(struct error *err)
@@ -35,6 +40,10 @@ static int leave_first_root(struct error *err)
 	static const char *const dirs[] = { "/dev", "/proc", "/sys", "/run", "/tmp" };
 	char path[32];
 
+	/* It holds this program, which /proc/PID/exe of a child that is not yet a container's leads
+	 * to: nobody is to write to it. */
+	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+		return error_errno(err, errno, "making the first root read-only");
 	if (mount("root", "/tmp", "tmpfs", MS_NOSUID, "mode=755,size=90%") < 0)
 		return error_errno(err, errno, "mounting the root");
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
@@ -49,8 +58,10 @@ static int leave_first_root(struct error *err)
 
 static int prepare_vm(struct error *err)
 {
+	struct rlimit files = { VM_FILES_MAX, VM_FILES_MAX };
 	int r = leave_first_root(err);
 
+	setrlimit(RLIMIT_NOFILE, &files);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(vm_mounts); i++)
 		if (mount(vm_mounts[i].source, vm_mounts[i].target, vm_mounts[i].type,
 			  vm_mounts[i].flags, vm_mounts[i].data) < 0 &&
@@ -132,6 +143,8 @@ int main(int argc, char **argv)
 	unsigned long long listen_fd = 0;
 	struct error err = { 0 };
 
+	if (argc == 3 && strcmp(argv[1], "--init") == 0)
+		return init_main(argv[2]);
 	log_open("hyperstart", LOG_LEVEL_INFO);
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		dprintf(STDOUT_FILENO, "hyperstart %s, protocol %d\n", HYPER_VERSION,

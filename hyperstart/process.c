@@ -13,10 +13,13 @@
 #include "hyperstart/agent.h"
 #include "hyperstart/container.h"
 #include "hyperstart/process_stdio.h"
+#include "hyperstart/shutdown.h"
 #include "hyperstart/sync.h"
 
 #define ARGS_MAX    65536
 #define SIGNAL_LAST 64
+/* A terminal, warnings, why it failed, the end. */
+#define LAST_WORDS_MAX 64
 
 int process_check(const Hyper__Process *spec, struct error *err)
 {
@@ -104,6 +107,9 @@ int process_fork(struct container *c, const char *exec, unsigned long flags, int
 	p->sync_fd = sync[0];
 	if (r < 0) {
 		process_free(p);
+		/* The kernel's way to say that a pid namespace's first process has ended. */
+		if (r == -ENOMEM && pid_ns_fd >= 0)
+			return error_set(err, ERROR_CONFLICT, "container '%s' has ended", c->id);
 		return error_errno(err, -r, "forking");
 	}
 	p->running = true;
@@ -222,6 +228,8 @@ static void sync_ready(struct loop_io *io, uint32_t events)
 		error_errno(&m.error, -r, "starting the process");
 	if (r < 0 || m.what == SYNC_FAILED)
 		start_failed(p, &m.error);
+	else if (m.what == SYNC_WARNING)
+		log_warn("container '%s': %s", p->container->id, m.error.message);
 	else if (m.what == SYNC_TERMINAL)
 		terminal_came(p, &m);
 	else if (m.what == SYNC_END)
@@ -267,11 +275,8 @@ void process_ended(struct process *p, int status)
 	uint64_t oom = c->cgroup ? cgroup_oom_kills(c->cgroup) : 0;
 
 	/* Its last words on the socket may be why it could not run. */
-	while (p->start) {
+	for (int i = 0; p->start && p->sync_fd >= 0 && i < LAST_WORDS_MAX; i++)
 		sync_ready(&p->sync_io, 0);
-		if (p->start && p->sync_fd < 0)
-			break;
-	}
 	p->running = false;
 	p->signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
 	p->exit_code = WIFSIGNALED(status) ? 128 + p->signal : (uint32_t)WEXITSTATUS(status);
@@ -353,8 +358,9 @@ int process_forget_handle(struct request *request, struct error *err)
 	if (p == p->container->main) {
 		/* The container stays until it is deleted; only its output is given up. */
 		stdio_free(steal(p->stdio));
-		return 0;
+	} else {
+		process_free(p);
 	}
-	process_free(p);
+	shutdown_check(request->agent);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "hyperstart/agent.h"
+#include "hyperstart/shutdown.h"
 
 #define READ_BYTES 65536u
 
@@ -105,11 +106,21 @@ static void output_ready(struct loop_io *io, uint32_t events)
 	output_read(container_of(io, struct output, io));
 }
 
+/* Nothing more will come: what is there is read until it stops or the stream is full. */
+static void output_rest(struct output *out)
+{
+	while (out->fd >= 0 && output_read(out))
+		;
+}
+
 static void output_writable(struct mux_stream *stream)
 {
 	struct output *out = mux_stream_owner(stream);
 
-	output_watch(out);
+	if (out->last)
+		output_rest(out);
+	else
+		output_watch(out);
 }
 
 /* The host wants no more of it: the process is not to notice. */
@@ -119,7 +130,18 @@ static void output_reset(struct mux_stream *stream, int errnum)
 
 	out->stream = NULL;
 	mux_stream_close(stream);
-	output_watch(out);
+	if (out->last)
+		output_rest(out);
+	else
+		output_watch(out);
+	shutdown_check(out->agent);
+}
+
+static void output_drained(struct mux_stream *stream)
+{
+	struct output *out = mux_stream_owner(stream);
+
+	shutdown_check(out->agent);
 }
 
 static void output_data(struct mux_stream *stream, const uint8_t *data, size_t len)
@@ -136,6 +158,7 @@ static const struct mux_stream_events output_events = {
 	.data = output_data,
 	.eof = output_eof,
 	.writable = output_writable,
+	.drained = output_drained,
 	.reset = output_reset,
 };
 
@@ -154,10 +177,12 @@ static void input_close(struct input *in)
 static void input_give_up(struct input *in)
 {
 	struct mux_stream *stream = in->stream;
+	bool finished = in->eof && !in->pending.len;
 
+	in->attached = true;
 	input_close(in);
 	str_done(&in->pending);
-	if (stream && !(in->eof && mux_stream_drained(stream))) {
+	if (stream && !finished) {
 		in->stream = NULL;
 		mux_stream_reset(stream, EPIPE);
 	}
@@ -417,9 +442,19 @@ void stdio_container_ended(struct stdio *stdio)
 		out->last = true;
 		if (out->fd < 0 && out->stream)
 			mux_stream_end(out->stream); /* never begun */
-		while (out->fd >= 0 && output_read(out))
-			;
+		output_rest(out);
 	}
+}
+
+bool stdio_drained(const struct stdio *stdio)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct output *out = &stdio->out[i];
+
+		if (out->stream && (out->fd >= 0 || !mux_stream_drained(out->stream)))
+			return false;
+	}
+	return true;
 }
 
 void stdio_state(const struct stdio *stdio, Hyper__ProcessState *state,

@@ -32,5 +32,8 @@ void stdio_process_ended(struct stdio *stdio);
  * elsewhere still holds its other end. */
 void stdio_container_ended(struct stdio *stdio);
 
+/* The host has had, and acknowledged, all output. */
+bool stdio_drained(const struct stdio *stdio);
+
 void stdio_state(const struct stdio *stdio, Hyper__ProcessState *state,
 		 Hyper__ProcessStreams *streams);

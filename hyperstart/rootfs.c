@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,25 +27,48 @@
 
 /* ------------------------------------------------------------------ the overlay */
 
+/* A new upper directory is the container's "/": it takes owner and mode after the image's. */
+static int make_upper(const struct container *c, const char *upper, struct error *err)
+{
+	struct stat st;
+	char top[16];
+
+	if (mkdir(upper, 0755) < 0)
+		return errno == EEXIST ? 0 : error_errno(err, errno, "making '%s'", upper);
+	if (!c->layer_count)
+		return 0;
+	snprintf(top, sizeof(top), "%u/", layer_number(c->layers[c->layer_count - 1]));
+	if (stat(top, &st) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 ||
+	    chmod(upper, st.st_mode & 07777) < 0)
+		return error_errno(err, errno, "making '%s'", upper);
+	return 0;
+}
+
 static int mount_overlay(const struct container *c, const char *dir, struct error *err)
 {
 	autostr struct str options = STR_INIT;
 	autofree char *upper = strf("%s/upper", dir), *work = strf("%s/work", dir);
+	int r;
 
 	if (!upper || !work)
 		return error_nomem(err);
-	if ((mkdir(upper, 0755) < 0 && errno != EEXIST) ||
-	    (mkdir(work, 0700) < 0 && errno != EEXIST))
-		return error_errno(err, errno, "making '%s'", upper);
 	/* Short names below one directory: 127 layers fit into one page of options. */
 	if (chdir(LAYERS_DIR) < 0)
 		return error_errno(err, errno, "entering %s", LAYERS_DIR);
+	r = make_upper(c, upper, err);
+	if (r < 0)
+		return r;
+	if (mkdir(work, 0700) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "making '%s'", work);
 	str_add(&options, "lowerdir=");
 	for (size_t i = c->layer_count; i > 0; i--)
 		str_addf(&options, "%u%s", layer_number(c->layers[i - 1]), i > 1 ? ":" : "");
 	if (!c->layer_count)
 		str_add(&options, "empty");
-	str_addf(&options, ",upperdir=%s,workdir=%s", upper, work);
+	/* Whatever the host's kernel is set to: the upper directory is to hold whole files under
+	 * their own names, since it is what commit and diff read. */
+	str_addf(&options, ",upperdir=%s,workdir=%s,redirect_dir=off,metacopy=off,index=off", upper,
+		 work);
 	if (options.failed)
 		return error_nomem(err);
 	mkdir(ROOT_DIR, 0755);
@@ -59,7 +83,7 @@ static const struct standard_mount {
 	const char *path, *type, *data;
 	unsigned long flags;
 	uint32_t magic; /* of the file system that must then be there */
-	enum { ALWAYS, OWN_SHM, UNIFIED_CGROUP } when;
+	enum { ALWAYS, UNIFIED_CGROUP } when;
 } standard_mounts[] = {
 	{ "/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, PROC_SUPER_MAGIC, ALWAYS },
 	{ "/dev", "tmpfs", "mode=755,size=65536k", MS_NOSUID | MS_STRICTATIME, TMPFS_MAGIC,
@@ -127,6 +151,84 @@ static int mount_shm(const struct container *c, int root_fd, struct error *err)
 			 err);
 }
 
+/* A path in the agent's own root, none of whose parts is a link. */
+static int open_source(const char *path)
+{
+	autoclose int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return root_fd < 0 ? -errno : root_open_direct(root_fd, path, O_PATH, 0);
+}
+
+static int mount_cgroup_v1(int root_fd, const struct cgroup_dir *dir, bool writable,
+			   struct error *err)
+{
+	autofree char *path = strf("/sys/fs/cgroup/%s", dir->controller);
+	autoclose int target = -1, source = -1;
+	char own[PATH_MAX];
+	ssize_t n;
+
+	if (!path)
+		return error_nomem(err);
+	/* By its path: a descriptor that was opened in the agent's mount namespace cannot be bound
+	 * in this one. */
+	n = readlink(fd_path(dir->fd).text, own, sizeof(own) - 1);
+	if (n < 0)
+		return error_errno(err, errno, "finding the container's cgroup");
+	own[n] = '\0';
+	source = open_source(own);
+	if (source < 0)
+		return error_errno(err, -source, "opening '%s'", own);
+	target = root_make_dir(root_fd, path, 0755, err);
+	if (target < 0)
+		return target;
+	return mount_bind(root_fd, source, target, path,
+			  MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0 : MS_RDONLY), false, path,
+			  err);
+}
+
+/* "cpu,cpuacct" is found as "cpu" and as "cpuacct" too. */
+static int link_controllers(int top_fd, const char *names, struct error *err)
+{
+	autostrv char **each = strv_split(names, ',');
+
+	if (!each)
+		return error_nomem(err);
+	if (!each[1])
+		return 0;
+	strv_for_each(name, each)
+	{
+		if (symlinkat(names, top_fd, *name) < 0 && errno != EEXIST)
+			return error_errno(err, errno, "/sys/fs/cgroup/%s", *name);
+	}
+	return 0;
+}
+
+/* The container's own group of each hierarchy, where programs look for their limits. */
+static int mount_cgroups_v1(const struct container *c, int root_fd, struct error *err)
+{
+	autoclose int target = root_open_direct(root_fd, "/sys/fs/cgroup", O_PATH, 0), top = -1;
+	int r;
+
+	if (target == -ENOENT)
+		return 0;
+	if (target < 0)
+		return error_errno(err, -target, "/sys/fs/cgroup");
+	r = mount_new(target, "cgroup", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		      "mode=755,size=64k", "/sys/fs/cgroup", err);
+	if (r < 0)
+		return r;
+	top = root_open_direct(root_fd, "/sys/fs/cgroup", O_PATH, 0);
+	for (size_t i = 0; r == 0 && i < c->cgroup->count; i++) {
+		r = mount_cgroup_v1(root_fd, &c->cgroup->dirs[i], c->spec->privileged, err);
+		if (r == 0)
+			r = link_controllers(top, c->cgroup->dirs[i].controller, err);
+	}
+	if (r < 0 || c->spec->privileged)
+		return r;
+	return top < 0 ? error_errno(err, -top, "/sys/fs/cgroup")
+		       : mount_set_read_only(top, "/sys/fs/cgroup", err);
+}
+
 static int mount_all_standard(const struct container *c, int root_fd, struct error *err)
 {
 	int r = 0;
@@ -141,6 +243,8 @@ static int mount_all_standard(const struct container *c, int root_fd, struct err
 		if (r == -ENODEV && strcmp(m->type, "mqueue") == 0)
 			r = 0;
 	}
+	if (r == 0 && !c->cgroup->unified && c->cgroup->count)
+		r = mount_cgroups_v1(c, root_fd, err);
 	return r == 0 ? mount_shm(c, root_fd, err) : r;
 }
 
@@ -268,6 +372,16 @@ static int mount_file_system(int root_fd, int target, const Hyper__Mount *m,
 	return r;
 }
 
+/* Nothing goes over a part of /proc: programs believe what they read there, and masks of ours are
+ * in it. Also when an image's link leads there. */
+static int check_target(int target, const char *destination, struct error *err)
+{
+	if (fd_file_system(target) != PROC_SUPER_MAGIC)
+		return 0;
+	return error_set(err, ERROR_INVALID, "mount '%s': nothing may be mounted in /proc",
+			 destination);
+}
+
 static int mount_asked(int root_fd, const Hyper__Mount *m, struct error *err)
 {
 	struct mount_options options;
@@ -280,15 +394,19 @@ static int mount_asked(int root_fd, const Hyper__Mount *m, struct error *err)
 		return error_set(err, ERROR_INVALID, "mount '%s': expected an absolute path",
 				 m->destination);
 	if (bind) {
-		source = open(m->source, O_PATH | O_CLOEXEC);
+		/* What is on a shared folder or the disk may be a container's links to elsewhere. */
+		source = open_source(m->source);
 		if (source < 0 || fstat(source, &st) < 0)
-			return error_errno(err, errno, "mount '%s': source '%s'", m->destination,
-					   m->source);
+			return error_errno(err, source < 0 ? -source : errno,
+					   "mount '%s': source '%s'", m->destination, m->source);
 	}
 	target = bind && !S_ISDIR(st.st_mode) ? root_make_file(root_fd, m->destination, err)
 					      : root_make_dir(root_fd, m->destination, 0755, err);
 	if (target < 0)
 		return error_prefix(err, target, "mount '%s'", m->destination);
+	r = check_target(target, m->destination, err);
+	if (r < 0)
+		return r;
 	r = mount_options_parse(m->options, m->n_options, &options, err);
 	if (r < 0)
 		return r;
@@ -299,31 +417,47 @@ static int mount_asked(int root_fd, const Hyper__Mount *m, struct error *err)
 	return r;
 }
 
+/* The directory, made with the image's content when it is new; one that is there is whole. */
+static int open_volume(int root_fd, const char *path, const char *destination, struct error *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+	autofree char *unfinished = strf("%s.new", path);
+	autoclose int from = -1, to = -1;
+
+	if (fd >= 0)
+		return fd;
+	if (!unfinished)
+		return error_nomem(err);
+	r = file_remove_tree(AT_FDCWD, unfinished, err);
+	if (r < 0)
+		return r;
+	from = root_open(root_fd, destination, O_RDONLY | O_DIRECTORY, 0);
+	if (from < 0)
+		return error_errno(err, -from, "volume '%s'", destination);
+	if (mkdir(unfinished, 0755) < 0 ||
+	    (to = open(unfinished, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return error_errno(err, errno, "volume '%s'", destination);
+	r = copy_up(from, to, err);
+	if (r == 0 && rename(unfinished, path) < 0)
+		r = error_errno(err, errno, "volume '%s'", destination);
+	return r < 0 ? error_prefix(err, r, "volume '%s'", destination) : steal_fd(&to);
+}
+
 /* An anonymous volume lives on the pod's disk and begins with the image's content. */
 static int mount_volume(int root_fd, const char *dir, size_t index, const char *destination,
 			struct error *err)
 {
 	autofree char *path = strf("%s/volume-%zu", dir, index);
-	autoclose int target = root_make_dir(root_fd, destination, 0755, err), source = -1,
-		      from = -1;
-	int r = 0;
+	autoclose int target = root_make_dir(root_fd, destination, 0755, err), source = -1;
+	int r;
 
 	if (target < 0)
 		return error_prefix(err, target, "volume '%s'", destination);
-	if (!path)
-		return error_nomem(err);
-	if (mkdir(path, 0755) == 0) {
-		source = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		from = root_open(root_fd, destination, O_RDONLY | O_DIRECTORY, 0);
-		r = source < 0 || from < 0 ? error_errno(err, errno, "volume '%s'", destination)
-					   : copy_up(from, source, err);
-	} else if (errno == EEXIST) {
-		source = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (source < 0)
-			r = error_errno(err, errno, "volume '%s'", destination);
-	} else {
-		r = error_errno(err, errno, "volume '%s'", destination);
-	}
+	r = check_target(target, destination, err);
+	if (r == 0 && !path)
+		r = error_nomem(err);
+	if (r == 0)
+		r = source = open_volume(root_fd, path, destination, err);
 	return r < 0 ? r
 		     : mount_bind(root_fd, source, target, destination, 0, false, destination, err);
 }
@@ -464,6 +598,8 @@ int rootfs_open_terminal(int *ret_slave, struct error *err)
 	autoclose int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	int unlocked = 0, slave;
 
+	if (master >= 0 && fd_file_system(master) != DEVPTS_SUPER_MAGIC)
+		return error_set(err, ERROR_FAILED, "the container's /dev/pts is no devpts");
 	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0)
 		return error_errno(err, errno, "making a terminal");
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);

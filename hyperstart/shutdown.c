@@ -11,12 +11,17 @@
 #include "hyperstart/channel.h"
 #include "hyperstart/container.h"
 #include "hyperstart/disk.h"
+#include "hyperstart/process_stdio.h"
+
+/* How long the host has to take the last output. */
+#define DRAIN_DEADLINE_MS 2000
 
 struct shutdown {
 	struct agent *agent; /* borrowed */
 	struct loop_timer timer;
+	struct loop_deferred finish; /* out of the callback that found nothing left */
 	struct request *request; /* owned until answered; NULL when a signal began it */
-	bool killed;
+	bool killed, draining;
 };
 
 static bool anything_running(struct agent *agent)
@@ -31,6 +36,21 @@ static bool anything_running(struct agent *agent)
 		}
 	}
 	return false;
+}
+
+/* The host has had all output. */
+static bool all_drained(struct agent *agent)
+{
+	struct container *c;
+	struct process *p;
+
+	list_for_each_entry(c, &agent->containers, node) {
+		list_for_each_entry(p, &c->processes, node) {
+			if (p->stdio && !stdio_drained(p->stdio))
+				return false;
+		}
+	}
+	return true;
 }
 
 static void signal_all(struct agent *agent, int signal)
@@ -50,8 +70,7 @@ static void signal_all(struct agent *agent, int signal)
 }
 
 /*
- * The last words go out before the power goes; then nothing returns. A guest without ACPI cannot
- * power off, but QEMU runs with -no-reboot.
+ * The last words go out before the power goes; then nothing returns.
  */
 static void finish(struct shutdown *s)
 {
@@ -69,23 +88,42 @@ static void finish(struct shutdown *s)
 		request_reply(request, &reply);
 	if (agent->channel)
 		channel_flush(agent->channel);
-	if (!agent->namespace_pod)
-		reboot(RB_AUTOBOOT);
+	if (!agent->namespace_pod) {
+		/* Without ACPI nothing can switch a machine off, and the kernel would halt; but
+		 * QEMU is told to end at a reset. */
+		reboot(access("/sys/firmware/acpi", F_OK) == 0 ? RB_POWER_OFF : RB_AUTOBOOT);
+	}
 	_exit(0);
 }
 
+static void finish_deferred(struct loop_deferred *deferred)
+{
+	finish(container_of(deferred, struct shutdown, finish));
+}
+
+static void deadline(struct loop_timer *timer);
+
 void shutdown_check(struct agent *agent)
 {
-	if (agent->shutdown && !anything_running(agent))
-		finish(agent->shutdown);
+	struct shutdown *s = agent->shutdown;
+
+	if (!s || anything_running(agent))
+		return;
+	if (all_drained(agent)) {
+		loop_defer(agent->loop, &s->finish, finish_deferred);
+	} else if (!s->draining) {
+		s->draining = true;
+		loop_timer_set(agent->loop, &s->timer, deadline_in_ms(DRAIN_DEADLINE_MS), deadline);
+	}
 }
 
 static void deadline(struct loop_timer *timer)
 {
 	struct shutdown *s = container_of(timer, struct shutdown, timer);
 
-	if (s->killed) {
-		/* What SIGKILL does not end is stuck in the kernel. */
+	/* What SIGKILL does not end is stuck in the kernel; a host that has not taken the last
+	 * output by now will not. */
+	if (s->killed || s->draining) {
 		finish(s);
 		return;
 	}
@@ -131,5 +169,6 @@ void shutdown_free(struct shutdown *s)
 	if (!s)
 		return;
 	loop_timer_cancel(&s->timer);
+	loop_deferred_cancel(&s->finish);
 	free(s);
 }

@@ -13,13 +13,14 @@ enum sync_what {
 	SYNC_END,      /* the other side closed: the program runs */
 	SYNC_READY,    /* child: the container stands; its root, and its terminal if it has one */
 	SYNC_TERMINAL, /* child of exec: the terminal */
+	SYNC_WARNING,  /* child: what it does without */
 	SYNC_FAILED,   /* child: why it ends */
 	SYNC_GO,       /* agent: run; standard input, output and error unless there is a terminal */
 };
 
 struct sync_message {
 	enum sync_what what;
-	struct error error;    /* SYNC_FAILED */
+	struct error error;    /* SYNC_FAILED, SYNC_WARNING */
 	int fds[SYNC_FDS_MAX]; /* owned by the receiver */
 	size_t fd_count;
 };

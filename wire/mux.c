@@ -275,6 +275,10 @@ static void ack_read(struct mux_stream *s)
 	bool was_held = s->held, end = s->end_sent && upto == end_offset(s) + 1;
 
 	upto -= end;
+	/* A host that adopted a stream counts what the agent had received as acknowledged, and the
+	 * agent is still busy handling it. */
+	if (!s->held && upto < s->acknowledged)
+		return;
 	if (upto < s->acknowledged || upto > limit) {
 		broken(s->mux, "acknowledgement of what was not sent");
 		return;
