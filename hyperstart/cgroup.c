@@ -477,8 +477,8 @@ int cgroup_freeze(struct cgroup *g, bool frozen, struct error *err)
 
 uint64_t cgroup_oom_kills(const struct cgroup *g)
 {
-	return read_keyed(cgroup_dir_fd(g, "memory"), g->unified ? "memory.events" : "memory.oom_control",
-			  "oom_kill");
+	return read_keyed(cgroup_dir_fd(g, "memory"),
+			  g->unified ? "memory.events" : "memory.oom_control", "oom_kill");
 }
 
 static void add_io(const char *text, Hyper__ContainerStatsReply *ret)
@@ -522,7 +522,8 @@ static void stats_v2(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 
 static void stats_v1(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 {
-	int memory = cgroup_dir_fd(g, "memory"), cpu = cgroup_dir_fd(g, "cpu"), acct = cgroup_dir_fd(g, "cpuacct");
+	int memory = cgroup_dir_fd(g, "memory"), cpu = cgroup_dir_fd(g, "cpu"),
+	    acct = cgroup_dir_fd(g, "cpuacct");
 
 	read_number(acct, "cpuacct.usage", &ret->cpu_ns);
 	read_number(acct, "cpuacct.usage_user", &ret->cpu_user_ns);

@@ -400,9 +400,9 @@ static int enter_container(const struct exec_child *e, struct error *err)
 			return error_errno(err, -r, "entering the container's cgroup");
 	}
 	if (setns(c->main->pidfd, flags) < 0)
-		return errno == ESRCH ? error_set(err, ERROR_CONFLICT,
-						  "container '%s' has ended", c->id)
-				      : error_errno(err, errno, "entering the container");
+		return errno == ESRCH
+			       ? error_set(err, ERROR_CONFLICT, "container '%s' has ended", c->id)
+			       : error_errno(err, errno, "entering the container");
 	return e->beside ? see_whole_pod(err) : 0;
 }
 
@@ -551,7 +551,7 @@ void container_process_ended(struct container *c, struct process *p)
 	}
 	if (p != c->main && p->failed)
 		process_free(p);
-	if (c->delete && all_ended(c))
+	if (c->delete &&all_ended(c))
 		delete_finish(c);
 }
 

@@ -148,6 +148,16 @@ static int limit_bounding_set(uint64_t keep, int last, struct error *err)
 	return 0;
 }
 
+/* What the agent has itself: in a namespace pod that may be less than everything. */
+static uint64_t own_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	syscall(SYS_capget, &header, data);
+	return data[0].permitted | (uint64_t)data[1].permitted << 32;
+}
+
 static int set_capabilities(const Hyper__Capabilities *c, uint64_t known, struct error *err)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -173,8 +183,8 @@ static int become(const struct identity *who, const Hyper__Process *spec, struct
 	static const Hyper__Capabilities none = HYPER__CAPABILITIES__INIT;
 	const Hyper__Capabilities *caps = spec->capabilities ? spec->capabilities : &none;
 	Hyper__Capabilities own = *caps;
+	uint64_t known = own_capabilities();
 	int last = last_capability(), r;
-	uint64_t known = last >= 63 ? UINT64_MAX : (1ull << (last + 1)) - 1;
 
 	r = limit_bounding_set(caps->bounding, last, err);
 	if (r < 0)

@@ -9,7 +9,8 @@
 #include "hyperstart/proto.h"
 
 /*
- * ROOT_FD is the process's root directory; warnings go to SYNC_FD. Everything beyond descriptors 0 to 2 closes on exec.
+ * ROOT_FD is the process's root directory; warnings go to SYNC_FD. Everything beyond descriptors 0
+ * to 2 closes on exec.
  */
 int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *err);
 /* Puts three descriptors at 0 to 2. */

@@ -63,8 +63,8 @@ void oom_watch(struct container *c)
 
 	if (dir_fd < 0)
 		return;
-	c->oom_fd = unified ? openat(dir_fd, "memory.events", O_RDONLY | O_CLOEXEC)
-			    : open_v1(dir_fd);
+	c->oom_fd =
+		unified ? openat(dir_fd, "memory.events", O_RDONLY | O_CLOEXEC) : open_v1(dir_fd);
 	if (c->oom_fd < 0)
 		return;
 	if (unified)

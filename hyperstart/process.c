@@ -138,7 +138,8 @@ struct process *process_find(struct container *c, const char *exec)
 	struct process *p;
 
 	list_for_each_entry(p, &c->processes, node) {
-		if (strcmp(p->exec, exec) == 0)
+		/* An exec that could not be started has never been. */
+		if (strcmp(p->exec, exec) == 0 && !(p->failed && *exec))
 			return p;
 	}
 	return NULL;

@@ -65,12 +65,10 @@ static bool split(const char *path, char *parent, char *name)
 
 static int make_dir(int root_fd, const char *path, mode_t mode, int *links);
 
-/* A link to what is not there yet: makes its target. */
-static int make_link_target(int root_fd, const char *parent, int parent_fd, const char *name,
-			    mode_t mode, int *links)
+/* Where the link PARENT/NAME leads, as a path in the root; owned by the caller. */
+static int link_target(const char *parent, int parent_fd, const char *name, int *links, char **ret)
 {
 	char target[PATH_MAX];
-	autofree char *path = NULL;
 	ssize_t n = readlinkat(parent_fd, name, target, sizeof(target) - 1);
 
 	if (n < 0)
@@ -78,8 +76,18 @@ static int make_link_target(int root_fd, const char *parent, int parent_fd, cons
 	if (--*links < 0)
 		return -ELOOP;
 	target[n] = '\0';
-	path = strf("%s%s", target[0] == '/' ? "" : parent, target);
-	return path ? make_dir(root_fd, path, mode, links) : -ENOMEM;
+	*ret = strf("%s%s", target[0] == '/' ? "" : parent, target);
+	return !*ret ? -ENOMEM : strlen(*ret) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* A link to what is not there yet: makes its target. */
+static int make_link_target(int root_fd, const char *parent, int parent_fd, const char *name,
+			    mode_t mode, int *links)
+{
+	autofree char *path = NULL;
+	int r = link_target(parent, parent_fd, name, links, &path);
+
+	return r < 0 ? r : make_dir(root_fd, path, mode, links);
 }
 
 static int make_dir(int root_fd, const char *path, mode_t mode, int *links)
@@ -116,28 +124,40 @@ int root_make_dir(int root_fd, const char *path, mode_t mode, struct error *err)
 	return fd < 0 ? error_errno(err, -fd, "directory '%s' in the container", path) : fd;
 }
 
-int root_make_file(int root_fd, const char *path, struct error *err)
+static int make_file(int root_fd, const char *path, int *links)
 {
-	int fd = root_open(root_fd, path, O_PATH, 0), links = LINKS_MAX;
-	autofree char *parent = NULL;
+	int fd = root_open(root_fd, path, O_PATH, 0), r;
+	autofree char *parent = NULL, *target = NULL;
 	autoclose int parent_fd = -1, made_fd = -1;
 	char name[NAME_MAX + 1];
 
-	if (fd >= 0)
+	if (fd != -ENOENT)
 		return fd;
 	parent = malloc(strlen(path) + 1);
 	if (!parent)
-		return error_nomem(err);
-	if (fd == -ENOENT && split(path, parent, name)) {
-		parent_fd = make_dir(root_fd, parent, 0755, &links);
-		fd = parent_fd;
-		if (parent_fd >= 0) {
-			made_fd =
-				openat(parent_fd, name,
-				       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-			fd = made_fd < 0 ? -errno : root_open(root_fd, path, O_PATH, 0);
-		}
-	}
+		return -ENOMEM;
+	if (!split(path, parent, name))
+		return -ENAMETOOLONG;
+	parent_fd = make_dir(root_fd, parent, 0755, links);
+	if (parent_fd < 0)
+		return parent_fd;
+	made_fd =
+		openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (made_fd < 0 && errno != EEXIST)
+		return -errno;
+	fd = root_open(root_fd, path, O_PATH, 0);
+	if (fd != -ENOENT)
+		return fd;
+	/* As images have it that point /etc/resolv.conf to a file made at run time. */
+	r = link_target(parent, parent_fd, name, links, &target);
+	return r < 0 ? r : make_file(root_fd, target, links);
+}
+
+int root_make_file(int root_fd, const char *path, struct error *err)
+{
+	int links = LINKS_MAX;
+	int fd = strlen(path) < PATH_MAX ? make_file(root_fd, path, &links) : -ENAMETOOLONG;
+
 	return fd < 0 ? error_errno(err, -fd, "file '%s' in the container", path) : fd;
 }
 

@@ -121,7 +121,7 @@ static int mount_standard(int root_fd, const struct standard_mount *m, bool priv
 
 	if (target < 0)
 		return target;
-	r = mount_new(target, m->type, m->type, m->flags & ~(privileged ? MS_RDONLY : 0ul), m->data,
+	r = mount_new(target, m->type, m->type, m->flags & ~(unsigned long)MS_RDONLY, m->data,
 		      m->path, err);
 	if (r < 0)
 		return r;
@@ -129,7 +129,8 @@ static int mount_standard(int root_fd, const struct standard_mount *m, bool priv
 	if (mounted < 0 || (m->magic && fd_file_system(mounted) != m->magic))
 		return error_set(err, ERROR_FAILED, "'%s' is not the %s that was mounted", m->path,
 				 m->type);
-	return 0;
+	/* This mount, not the file system: a privileged container shares it, and may write. */
+	return m->flags & MS_RDONLY && !privileged ? mount_set_read_only(mounted, m->path, err) : 0;
 }
 
 static int mount_shm(const struct container *c, int root_fd, struct error *err)
@@ -182,8 +183,8 @@ static int mount_cgroup_v1(int root_fd, const struct cgroup_dir *dir, bool writa
 	if (target < 0)
 		return target;
 	return mount_bind(root_fd, source, target, path,
-			  MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0 : MS_RDONLY), false, path,
-			  err);
+			  MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0 : MS_RDONLY), false,
+			  path, err);
 }
 
 /* "cpu,cpuacct" is found as "cpu" and as "cpuacct" too. */
@@ -195,8 +196,7 @@ static int link_controllers(int top_fd, const char *names, struct error *err)
 		return error_nomem(err);
 	if (!each[1])
 		return 0;
-	strv_for_each(name, each)
-	{
+	strv_for_each(name, each) {
 		if (symlinkat(names, top_fd, *name) < 0 && errno != EEXIST)
 			return error_errno(err, errno, "/sys/fs/cgroup/%s", *name);
 	}
@@ -394,7 +394,8 @@ static int mount_asked(int root_fd, const Hyper__Mount *m, struct error *err)
 		return error_set(err, ERROR_INVALID, "mount '%s': expected an absolute path",
 				 m->destination);
 	if (bind) {
-		/* What is on a shared folder or the disk may be a container's links to elsewhere. */
+		/* What is on a shared folder or the disk may be a container's links to elsewhere.
+		 */
 		source = open_source(m->source);
 		if (source < 0 || fstat(source, &st) < 0)
 			return error_errno(err, source < 0 ? -source : errno,

@@ -20,7 +20,7 @@ struct shutdown {
 	struct agent *agent; /* borrowed */
 	struct loop_timer timer;
 	struct loop_deferred finish; /* out of the callback that found nothing left */
-	struct request *request; /* owned until answered; NULL when a signal began it */
+	struct request *request;     /* owned until answered; NULL when a signal began it */
 	bool killed, draining;
 };
 

@@ -78,7 +78,10 @@ static int make_root(const struct namespace_launch *l)
 	    mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return -errno;
 	/* Refused where the host's own /sys is covered in part; containers then do without. */
-	mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
+	if (mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+		/* Read-only here; what a privileged container mounts is the same file system. */
+		mount(NULL, "sys", NULL,
+		      MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
 	return 0;
 }
 
