@@ -1,5 +1,7 @@
 /* Raw streams on a connection that was HTTP: Docker's attach and exec. */
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/log.h"
 #include "hyperd/http/internal.h"
@@ -29,6 +31,8 @@ int http_hijack_head(struct http_request *request, int status, const struct str 
 	request->head_sent = request->hijacked = request->ended = true;
 	c->keep_alive = false;
 	r = http_output_append(c, &iov, 1);
+	if (c->unix_peer)
+		c->output.head_deadline_ns = deadline_in_ms(HTTP_HEAD_TAKEN_MS);
 	if (r == 0)
 		r = http_gone_watch(c);
 	return r < 0 ? error_errno(err, -r, "answering") : 0;
@@ -70,6 +74,34 @@ ssize_t http_hijack_read(struct http_request *request, void *data, size_t len)
 	return (ssize_t)n;
 }
 
+static void check_head(struct loop_timer *timer)
+{
+	struct http_output *out = container_of(timer, struct http_output, head_timer);
+
+	cond_broadcast(&out->drained);
+	if (out->room_wanted && out->room) {
+		out->room_wanted = false;
+		out->room(out->room_arg);
+	}
+}
+
+/* Whether the client has read the head. There is no event for it: a timer looks again. */
+static bool head_taken(struct http_connection *c)
+{
+	struct http_output *out = &c->output;
+	int unread = 0;
+
+	if (!out->head_deadline_ns)
+		return true;
+	if (now_ns() >= out->head_deadline_ns || ioctl(c->fd, SIOCOUTQ, &unread) < 0 || !unread) {
+		out->head_deadline_ns = 0;
+		return true;
+	}
+	loop_timer_set(c->server->loop, &out->head_timer, now_ns() + HTTP_HEAD_TAKEN_CHECK_NS,
+		       check_head);
+	return false;
+}
+
 int http_hijack_push(struct http_request *request, const void *header, size_t header_len,
 		     const void *data, size_t len)
 {
@@ -79,12 +111,26 @@ int http_hijack_push(struct http_request *request, const void *header, size_t he
 
 	if (c->gone || c->output.error)
 		return -EPIPE;
-	if (http_output_pending(c) >= HTTP_OUTPUT_HIGH_BYTES) {
+	if (http_output_pending(c) >= HTTP_OUTPUT_HIGH_BYTES || !head_taken(c)) {
 		c->output.room_wanted = true;
 		return 0;
 	}
 	r = http_output_append(c, iov, 2);
 	return r < 0 ? r : 1;
+}
+
+int http_hijack_write(struct http_request *request, const void *header, size_t header_len,
+		      const void *data, size_t len)
+{
+	struct http_output *out = &request->connection->output;
+	int r;
+
+	while ((r = http_hijack_push(request, header, header_len, data, len)) == 0) {
+		r = cond_wait(&out->drained, DEADLINE_NEVER);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? r : 0;
 }
 
 void http_hijack_on_room(struct http_request *request, void (*room)(void *arg), void *arg)

@@ -35,7 +35,14 @@
 #define HTTP_BODY_IDLE_MS      (10 * 60 * 1000) /* between two pieces of a streamed body */
 #define HTTP_WRITE_DEADLINE_MS (5 * 60 * 1000)  /* for a whole answer; streams have none */
 #define HTTP_DRAIN_BYTES       (256u << 10) /* of an unread body, before the connection is closed */
-#define HTTP_OUTPUT_HIGH_BYTES (256u << 10) /* unsent output at which writers wait */
+/*
+ * How long the first bytes of a hijacked stream may wait for the client to have read the head:
+ * clients that read heads through a buffer of their own (python3-docker) lose what comes in the
+ * same piece. Only over Unix sockets, whose unread bytes can be counted.
+ */
+#define HTTP_HEAD_TAKEN_MS       100
+#define HTTP_HEAD_TAKEN_CHECK_NS 200000
+#define HTTP_OUTPUT_HIGH_BYTES   (256u << 10) /* unsent output at which writers wait */
 
 struct http_server;
 struct http_request;
@@ -249,6 +256,9 @@ ssize_t http_hijack_read(struct http_request *request, void *data, size_t len);
  */
 int http_hijack_push(struct http_request *request, const void *header, size_t header_len,
 		     const void *data, size_t len);
+/* Task: the same, but waits until it was taken. 0 or -errno. */
+int http_hijack_write(struct http_request *request, const void *header, size_t header_len,
+		      const void *data, size_t len);
 void http_hijack_on_room(struct http_request *request, void (*room)(void *arg), void *arg);
 /* Called once when the client is known to have left entirely. */
 void http_hijack_on_gone(struct http_request *request, void (*gone)(void *arg), void *arg);

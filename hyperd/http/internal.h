@@ -39,6 +39,8 @@ struct http_output {
 	struct cond drained;
 	int error; /* negative once sending has failed */
 	bool room_wanted, shutdown_wanted;
+	uint64_t head_deadline_ns; /* of a hijacked stream's head to be read; 0: it has been */
+	struct loop_timer head_timer;
 	void (*room)(void *arg);
 	void *room_arg;
 };

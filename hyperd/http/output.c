@@ -16,6 +16,7 @@ int http_output_init(struct http_connection *c)
 void http_output_done(struct http_connection *c)
 {
 	loop_io_remove(&c->output.io);
+	loop_timer_cancel(&c->output.head_timer);
 	if (c->output.fd >= 0)
 		close(c->output.fd);
 	str_done(&c->output.buffer);

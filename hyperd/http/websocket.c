@@ -59,7 +59,7 @@ void http_websocket_close(struct http_request *request)
 {
 	static const unsigned char frame[] = { 0x80 | OPCODE_CLOSE, 0 };
 
-	http_hijack_push(request, frame, sizeof(frame), "", 0);
+	http_hijack_write(request, frame, sizeof(frame), "", 0);
 }
 
 /* How long the header is that begins with these bytes; 2 while that is not known. */

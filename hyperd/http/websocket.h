@@ -34,5 +34,5 @@ size_t http_websocket_header(unsigned char header[HTTP_WEBSOCKET_HEADER_BYTES], 
  */
 ssize_t http_websocket_decode(struct http_websocket *ws, struct http_request *request,
 			      const unsigned char *in, size_t len, unsigned char *out);
-/* Tells the client that nothing follows. */
+/* Task: tells the client that nothing follows. */
 void http_websocket_close(struct http_request *request);

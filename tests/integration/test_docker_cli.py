@@ -130,8 +130,8 @@ def test_attach_later(docker, daemon, cli):
     # The end of one client's input is its own: the container was not made for one client (docker run -i). The client
     # waits for the container's end all the same.
     client.stdin.close()
-    assert client.stdout.read() == b""
     docker("kill", "c1")
+    assert client.stdout.read() == b""
     assert client.wait(TIMEOUT_S) == 137
 
 

@@ -6,7 +6,7 @@ POD = {
     "hostname": "web",
     "containers": [
         {"name": "one", "image": "busybox", "command": ["sh", "-c", "echo one; hostname; sleep 1000"]},
-        {"name": "two", "image": "busybox", "command": ["sh", "-c", "echo two; exit 0"]},
+        {"name": "two", "image": "busybox", "command": ["sh", "-c", "echo two; sleep 1000"]},
     ],
 }
 YAML = """

@@ -33,7 +33,14 @@ static int attach(struct http_request *request, bool websocket, struct error *er
 	session.close_stdin = spec->stdin_once;
 	r = container_attach(container, &options, &stream_events, &session, &session.attachment,
 			     err);
-	return r < 0 ? r : stream_session_run(&session, err);
+	if (r < 0)
+		return r;
+	r = stream_session_begin(&session, err);
+	if (r < 0) {
+		attachment_detach(session.attachment);
+		return r;
+	}
+	return stream_session_run(&session, err);
 }
 
 int docker_container_attach(struct http_request *request, struct error *err)

@@ -78,18 +78,15 @@ int docker_exec_create(struct http_request *request, struct error *err)
 
 /* Docker tells why a process could not be started on the stream itself: the exit code follows from
  * inspecting. */
-static int tell_on_stream(struct http_request *request, bool tty, const struct error *why,
-			  struct error *err)
+static void tell_on_stream(struct http_request *request, bool tty, const struct error *why)
 {
 	unsigned char header[STREAM_HEADER_BYTES];
 	autofree char *text = strf("%s\r\n", why->message);
-	int r = http_hijack(request, stream_content_type(request, tty), err);
 
-	if (r < 0 || !text)
-		return r;
+	if (!text)
+		return;
 	stream_header(header, STREAM_STDOUT, strlen(text));
-	http_hijack_push(request, header, tty ? 0 : sizeof(header), text, strlen(text));
-	return 0;
+	http_hijack_write(request, header, tty ? 0 : sizeof(header), text, strlen(text));
 }
 
 static void initial_size(struct exec *exec, const json_t *body)
@@ -102,12 +99,65 @@ static void initial_size(struct exec *exec, const json_t *body)
 		exec_resize(exec, (unsigned)rows, (unsigned)columns, NULL);
 }
 
+/* What can be refused while an answer can still be an error. */
+static int check_startable(struct http_request *request, struct exec *exec,
+			   const struct exec_status *status, struct error *err)
+{
+	autoptr(container_unref) struct container *container = NULL;
+	int r;
+
+	if (status->started)
+		return error_set(err, ERROR_CONFLICT, "Error: Exec command %s %s", exec_id(exec),
+				 status->running ? "is already running" : "has already run");
+	if (!*status->container_id)
+		return 0;
+	r = container_get(api_engine(request), status->container_id, &container, err);
+	if (r == 0 && container_state(container) != CONTAINER_RUNNING)
+		r = error_set(err, ERROR_CONFLICT, "Container %s is %s", status->container_id,
+			      container_state(container) == CONTAINER_PAUSED
+				      ? "paused, unpause the container before exec"
+				      : "not running");
+	return r;
+}
+
+/*
+ * The header goes out before the process is started, as dockerd's does: python3-docker loses what
+ * comes in the same piece as the header.
+ */
+static int start_attached(struct http_request *request, struct exec *exec, const json_t *body,
+			  struct error *err)
+{
+	struct stream_session session = { 0 };
+	struct exec_status status;
+	int r;
+
+	exec_status(exec, &status);
+	r = check_startable(request, exec, &status, err);
+	if (r == 0)
+		r = detach_keys_parse(status.spec->detach_keys, &session.detach, err);
+	if (r < 0)
+		return r;
+	stream_session_init(&session, request, status.spec->tty, status.spec->open_stdin);
+	session.close_stdin = true;
+	r = stream_session_begin(&session, err);
+	if (r < 0)
+		return r;
+	r = exec_start(exec, &stream_events, &session, &session.attachment, err);
+	if (r < 0) {
+		http_hijack_on_room(request, NULL, NULL);
+		http_hijack_on_gone(request, NULL, NULL);
+		tell_on_stream(request, session.tty, err);
+		return r;
+	}
+	if (session.tty)
+		initial_size(exec, body);
+	return stream_session_run(&session, err);
+}
+
 int docker_exec_start(struct http_request *request, struct error *err)
 {
 	autoptr(exec_unref) struct exec *exec = NULL;
 	autojson json_t *body = NULL;
-	struct stream_session session = { 0 };
-	struct exec_status status;
 	bool detach = false;
 	int r = http_body_json(request, &body, err);
 
@@ -121,20 +171,7 @@ int docker_exec_start(struct http_request *request, struct error *err)
 		r = exec_start(exec, NULL, NULL, NULL, err);
 		return r < 0 ? r : http_respond_empty(request, 200);
 	}
-	exec_status(exec, &status);
-	r = detach_keys_parse(status.spec->detach_keys, &session.detach, err);
-	if (r < 0)
-		return r;
-	stream_session_init(&session, request, status.spec->tty, status.spec->open_stdin);
-	session.close_stdin = true;
-	r = exec_start(exec, &stream_events, &session, &session.attachment, err);
-	if (r < 0 && err->exit_code)
-		return tell_on_stream(request, session.tty, err, err);
-	if (r < 0)
-		return r;
-	if (session.tty)
-		initial_size(exec, body);
-	return stream_session_run(&session, err);
+	return start_attached(request, exec, body, err);
 }
 
 int docker_exec_resize(struct http_request *request, struct error *err)

@@ -230,21 +230,28 @@ static void stop_reader(struct stream_session *session)
 	task_shield(old);
 }
 
-int stream_session_run(struct stream_session *session, struct error *err)
+int stream_session_begin(struct stream_session *session, struct error *err)
 {
 	struct http_request *request = session->request;
 	int r = session->websocket
 			? http_websocket_accept(request, err)
 			: http_hijack(request, stream_content_type(request, session->tty), err);
 
-	if (r == 0) {
-		http_hijack_on_room(request, room, session);
-		http_hijack_on_gone(request, gone, session);
-		session->ready = true;
-		attachment_writable(session->attachment);
-		r = task_spawn(task_loop(), "stream reader", reader_main, session, &session->reader,
-			       err);
-	}
+	if (r < 0)
+		return r;
+	http_hijack_on_room(request, room, session);
+	http_hijack_on_gone(request, gone, session);
+	session->ready = true;
+	return 0;
+}
+
+int stream_session_run(struct stream_session *session, struct error *err)
+{
+	struct http_request *request = session->request;
+	int r;
+
+	attachment_writable(session->attachment);
+	r = task_spawn(task_loop(), "stream reader", reader_main, session, &session->reader, err);
 	if (r == 0) {
 		while (!session->ended && !session->gone && !session->detached && r == 0)
 			r = cond_wait(&session->changed, DEADLINE_NEVER);

@@ -47,5 +47,7 @@ extern const struct attachment_events stream_events;
 /* Before the attachment is made, with the session as its owner. */
 void stream_session_init(struct stream_session *session, struct http_request *request, bool tty,
 			 bool want_stdin);
-/* Task: hijacks, moves bytes until the end, detaches. */
+/* Task: hijacks. Output that the attachment holds back is for stream_session_run() to fetch. */
+int stream_session_begin(struct stream_session *session, struct error *err);
+/* Task, after begin: moves bytes until the end, detaches. */
 int stream_session_run(struct stream_session *session, struct error *err);

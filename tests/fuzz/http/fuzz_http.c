@@ -37,7 +37,7 @@ static int hijack(struct http_request *request, struct error *err)
 	if (r < 0)
 		return r;
 	while ((n = http_hijack_read(request, data, sizeof(data))) > 0)
-		http_hijack_push(request, NULL, 0, data, (size_t)n);
+		http_hijack_write(request, NULL, 0, data, (size_t)n);
 	return 0;
 }
 

@@ -78,8 +78,8 @@ static int hijack(struct http_request *request, struct error *err)
 	if (r < 0)
 		return r;
 	while ((n = http_hijack_read(request, data, sizeof(data))) > 0)
-		http_hijack_push(request, "<", 1, data, (size_t)n);
-	http_hijack_push(request, ".", 1, "", 0);
+		http_hijack_write(request, "<", 1, data, (size_t)n);
+	http_hijack_write(request, ".", 1, "", 0);
 	return 0;
 }
 
