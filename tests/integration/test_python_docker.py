@@ -54,7 +54,7 @@ def test_container_object(client):
     assert container.top()["Processes"]
     container.pause()
     container.unpause()
-    container.rename("d")
+    container.rename("d1")
     container.stop(timeout=0)
     assert container.wait()["StatusCode"] == 137
     container.remove()
