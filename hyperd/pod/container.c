@@ -119,6 +119,8 @@ int container_new(struct engine *engine, struct container_spec *spec, struct pod
 	list_init(&c->waits);
 	cond_init(&c->changed);
 	process_io_init(&c->io, engine->loop);
+	c->io.tty = spec->tty;
+	c->io.close_stdin = spec->stdin_once;
 	c->image = image ? image_ref(image) : NULL;
 	c->image_id = strdup(image ? image_id(image) : "");
 	c->name = strdup(name);

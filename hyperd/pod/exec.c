@@ -81,6 +81,8 @@ static int exec_new(struct pod *pod, struct container *c, struct exec_spec *spec
 	list_init(&exec->node);
 	cond_init(&exec->changed);
 	process_io_init(&exec->io, pod->engine->loop);
+	exec->io.tty = spec->tty;
+	exec->io.close_stdin = true;
 	if (id)
 		snprintf(exec->id, sizeof(exec->id), "%s", id);
 	else
