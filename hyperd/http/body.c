@@ -180,6 +180,15 @@ int http_body_pump_begin(struct http_request *request, struct http_body_pump **r
 
 	if (!pump)
 		return error_nomem(err);
+	/* Before the handler can begin its answer: a client that waits for "100 Continue" and sees
+	 * 200 sends nothing. */
+	if (request->connection->expect_continue) {
+		r = send_continue(request->connection);
+		if (r < 0) {
+			free(pump);
+			return body_fail(request->connection, r, err);
+		}
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
 		free(pump);
 		return error_errno(err, errno, "reading the request's body");
