@@ -1,0 +1,273 @@
+"""hyperctl as people use it, with the real daemon, on both isolations."""
+import json
+import os
+import subprocess
+
+from conftest import HYPERCTL, TIMEOUT_S
+from hyperctl_tmux import fixture_terminal, needs_tmux, pid_of  # pylint: disable=unused-import
+
+POD = """
+name: web
+hostname: web
+files:
+- {name: greeting, uri: file://greeting}
+containers:
+- name: one
+  image: busybox
+  files:
+  - {path: /greeting, filename: greeting}
+  command: [sh, -c, "cat /greeting; hostname; echo oops >&2"]
+- name: two
+  image: busybox
+  command: [sh, -c, "echo two; exit 5"]
+"""
+
+
+def run(daemon, isolation, *args, stdin=None, check=False):
+    return daemon.hyperctl("run", "--isolation", isolation, *args, input=stdin, check=check)
+
+
+def test_run_gives_outputs_and_exit_code(daemon, isolation):
+    done = run(daemon, isolation, "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
+    assert daemon.hyperctl("list", "-aq").stdout == ""
+
+
+def test_run_that_cannot_has_dockers_exit_codes(daemon, isolation):
+    assert run(daemon, isolation, "--rm", "busybox", "no-such-command").returncode == 127
+    assert run(daemon, isolation, "--rm", "busybox", "/etc/passwd").returncode == 126
+    assert run(daemon, isolation, "--rm", "busybox", "sh", "-c", "kill -9 $$").returncode == 137
+    done = run(daemon, isolation, "no-such-image")
+    assert done.returncode == 125 and "No such image: no-such-image" in done.stderr
+    assert run(daemon, "nonsense", "busybox").returncode == 125
+
+
+def test_input_reaches_the_process_and_ends(daemon, isolation):
+    text = "".join(f"line {i}\n" for i in range(20000))
+    done = run(daemon, isolation, "-i", "--rm", "busybox", "sh", "-c", "cat; echo end", stdin=text)
+    assert done.stdout == text + "end\n"
+
+
+def test_options_reach_the_process(daemon, isolation, tmp_path):
+    (tmp_path / "env").write_text("FROM_FILE=1\n")
+    done = run(daemon, isolation, "--rm", "-e", "A=b", "--env-file", str(tmp_path / "env"), "-w", "/tmp", "-u", "1000:1001", "-h", "name",
+               "--ulimit", "nofile=100:200", "--tmpfs", "/t:size=1m", "--label", "k=v", "--entrypoint", "/bin/sh", "busybox", "-c",
+               "echo $A $FROM_FILE; pwd; id -u; id -g; hostname; ulimit -n; ulimit -Hn; grep -c ' /t tmpfs' /proc/mounts")
+    assert done.stdout.split() == ["b", "1", "/tmp", "1000", "1001", "name", "100", "200", "1"], done.stderr
+    done = run(daemon, isolation, "--rm", "--read-only", "busybox", "touch", "/x")
+    assert done.returncode == 1 and "Read-only" in done.stderr
+
+
+def test_life_of_a_container(daemon, isolation):
+    made = run(daemon, isolation, "-d", "--name", "bg", "-l", "a=b", "busybox", "sh", "-c", "echo started; exec sleep 1000", check=True)
+    container = made.stdout.strip()
+    assert len(container) == 64
+    listed = daemon.hyperctl("list", "--format", "{{.ID}} {{.Names}} {{.State}} {{.Isolation}} {{.Pod}}").stdout.split()
+    assert listed == [container[:12], "bg", "running", isolation, "bg"]
+    assert daemon.hyperctl("ps", "-q", "-f", "label=a=b").stdout.strip() == container[:12]
+    assert daemon.hyperctl("ps", "-q", "-f", "label=a=c").stdout == ""
+    done = daemon.hyperctl("exec", "bg", "sh", "-c", "echo in; exit 3", check=False)
+    assert (done.stdout, done.returncode) == ("in\n", 3)
+    assert daemon.hyperctl("exec", "-i", "-e", "X=y", "bg", "sh", "-c", "cat; echo $X", input="abc\n").stdout == "abc\ny\n"
+    assert daemon.hyperctl("exec", "bg", "no-such-command", check=False).returncode in (126, 127)
+    assert "sleep 1000" in daemon.hyperctl("top", "bg").stdout
+    assert daemon.hyperctl("inspect", "-f", "{{.State.Status}} {{.Config.Labels.a}}", "bg").stdout == "running b\n"
+    assert daemon.hyperctl("logs", "bg").stdout == "started\n"
+    assert " started" in daemon.hyperctl("logs", "-t", "--since", "10m", "bg").stdout
+    row = daemon.hyperctl("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.HostMem}}").stdout.split()
+    assert row[0] == "bg" and row[1] in ("1", "2") and row[2].endswith("iB")
+    daemon.hyperctl("pause", "bg")
+    assert daemon.hyperctl("inspect", "-f", "{{.State.Status}}", "bg").stdout == "paused\n"
+    daemon.hyperctl("unpause", "bg")
+    daemon.hyperctl("rename", "bg", "other")
+    assert daemon.hyperctl("stop", "-t", "0", "other").stdout == "other\n"
+    assert daemon.hyperctl("wait", "other").stdout == "137\n"
+    assert daemon.hyperctl("exec", "other", "true", check=False).returncode == 1
+    daemon.hyperctl("start", "other")
+    daemon.hyperctl("restart", "-t", "0", "other")
+    assert daemon.hyperctl("logs", "other").stdout == "started\n" * 3
+    assert daemon.hyperctl("logs", "-n", "1", "other").stdout == "started\n"
+    assert daemon.hyperctl("rm", "other", check=False).returncode == 1
+    assert daemon.hyperctl("kill", "-s", "KILL", "other").stdout == "other\n"
+    daemon.hyperctl("rm", "-f", "other")
+    assert daemon.hyperctl("ps", "-aq").stdout == ""
+
+
+def test_start_attached_and_wait(daemon, isolation):
+    daemon.hyperctl("create", "--isolation", isolation, "--name", "c", "busybox", "sh", "-c", "echo hello; exit 4")
+    for _ in range(2):
+        done = daemon.hyperctl("start", "-a", "c", check=False)
+        assert (done.stdout, done.returncode) == ("hello\n", 4)
+
+
+def test_a_pod_from_a_file(daemon, isolation, tmp_path):
+    (tmp_path / "greeting").write_text("hello from this side\n")
+    (tmp_path / "pod.yaml").write_text(POD)
+    done = daemon.hyperctl("run", "--rm", "--timing", "--isolation", isolation, "-f", tmp_path / "pod.yaml", check=False)
+    assert done.returncode == 5, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["one | hello from this side", "one | web", "two | two"]
+    assert "one | oops" in done.stderr.splitlines()
+    assert "processes started" in done.stderr and "first output" in done.stderr
+    assert daemon.pods() == []
+
+
+def test_verbs_take_pods(daemon, isolation, tmp_path):
+    (tmp_path / "pod.yaml").write_text("name: p\ncontainers:\n- {name: a, image: busybox, command: [sleep, '1000']}\n"
+                                       "- {name: b, image: busybox, command: [sh, -c, 'echo b; exec sleep 1000']}\n")
+    daemon.hyperctl("run", "-d", "--isolation", isolation, "-f", tmp_path / "pod.yaml")
+    rows = [json.loads(line) for line in daemon.hyperctl("list", "--format", "json").stdout.splitlines()]
+    assert sorted((row["Pod"], row["Names"], row["State"]) for row in rows) == [("p", "p-a", "running"), ("p", "p-b", "running")]
+    assert daemon.hyperctl("inspect", "-f", "{{.State}} {{.Isolation}} {{len .Containers}}", "p").stdout == f"running {isolation} 2\n"
+    done = daemon.hyperctl("exec", "p", "true", check=False)
+    assert done.returncode == 1 and "p-a, p-b" in done.stderr
+    assert daemon.hyperctl("logs", "p").stdout == "p-b | b\n"
+    top = daemon.hyperctl("top", "p").stdout
+    assert top.count("sleep 1000") == 2 and top.startswith("CONTAINER")
+    # A container more, in the same sandbox, and one beside the init.
+    assert daemon.hyperctl("run", "--rm", "--pod", "p", "busybox", "hostname").stdout == daemon.hyperctl("exec", "p-a", "hostname").stdout
+    assert daemon.hyperctl("exec", "--vm", "p", "/bin/sh", "-c", "echo $$", check=False).returncode in (0, 126, 127)
+    daemon.hyperctl("stop", "-t", "0", "p")
+    assert daemon.hyperctl("list", "-q").stdout == ""
+    daemon.hyperctl("start", "p")
+    assert len(daemon.hyperctl("list", "-q").stdout.split()) == 2
+    daemon.hyperctl("rename", "p", "q")
+    assert daemon.hyperctl("rm", "q", check=False).returncode == 1
+    daemon.hyperctl("rm", "-f", "q")
+    assert daemon.hyperctl("list", "-aq").stdout == ""
+
+
+def test_a_pod_without_containers_is_listed(daemon, isolation):
+    made = daemon.hyperctl("create", "--isolation", isolation, "-f", "-", input="name: empty\n").stdout.strip()
+    assert daemon.hyperctl("ps", "-aq").stdout.strip() == made[:12]
+    assert daemon.hyperctl("list", "-a").stdout.splitlines()[1].split()[1] == "empty"
+    daemon.hyperctl("start", "empty")
+    assert "Pod running" in daemon.hyperctl("list").stdout
+    daemon.hyperctl("rm", "-f", "empty")
+
+
+def test_wrong_pod_files_are_refused_with_the_place(daemon):
+    done = daemon.hyperctl("run", "-f", "-", input="name: x\ncontainers:\n- {image: busybox, comand: [a]}\n", check=False)
+    assert done.returncode == 125 and "comand" in done.stderr
+    done = daemon.hyperctl("run", "-f", "-", input="name: [\n", check=False)
+    assert done.returncode == 125 and "line" in done.stderr
+
+
+def test_images_through_an_archive(daemon, tmp_path):
+    archive = tmp_path / "x.tar"
+    daemon.hyperctl("tag", "busybox", "copy:1")
+    daemon.hyperctl("save", "-o", archive, "copy:1")
+    assert daemon.hyperctl("rmi", "copy:1").stdout.startswith("Untagged: ")
+    assert "copy" not in daemon.hyperctl("images").stdout
+    assert daemon.hyperctl("load", "-i", archive).stdout.strip() == "Loaded image: copy:1"
+    rows = [json.loads(line) for line in daemon.hyperctl("images", "--format", "json").stdout.splitlines()]
+    ids = {(row["Repository"], row["Tag"]): row["ID"] for row in rows}
+    assert ids["copy", "1"] == ids["busybox", "latest"]
+    assert daemon.hyperctl("images", "-q", "copy").stdout.strip() == ids["copy", "1"]
+    done = daemon.hyperctl("load", input="this is no archive", check=False)
+    assert done.returncode == 1 and done.stderr.startswith("hyperctl: ")
+    daemon.hyperctl("rmi", "copy:1")
+
+
+def test_what_the_daemon_says_of_itself(daemon):
+    info = daemon.hyperctl("info").stdout
+    for word in ("Containers:", "isolation", "emplates", "ccel"):
+        assert word in info, info
+    assert daemon.hyperctl("version", "-f", "{{.Server.ApiVersion}}").stdout == "1.44\n"
+
+
+def test_events_tell_of_a_run(daemon, isolation):
+    watcher = subprocess.Popen([HYPERCTL, "events", "--filter", "type=container", "--format", "{{.Action}}"], env=daemon.environment(),
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        # The watcher watches once it shows an event: one is made until then.
+        run(daemon, isolation, "--rm", "--name", "seen", "busybox", "true", check=True)
+        seen = set()
+        while not {"create", "start", "die"} <= seen:
+            line = watcher.stdout.readline().strip()
+            assert line
+            seen.add(line)
+            if "destroy" in seen and not {"create", "start", "die"} <= seen:
+                run(daemon, isolation, "--rm", "busybox", "true", check=True)
+    finally:
+        watcher.kill()
+        watcher.wait()
+        watcher.stdout.close()
+
+
+def test_signals_are_passed_on(daemon, isolation):
+    child = subprocess.Popen([HYPERCTL, "run", "--rm", "--isolation", isolation, "busybox", "sh", "-c",
+                              "trap 'echo got it; exit 12' INT; echo ready; while :; do sleep 1; done"], env=daemon.environment(),
+                             stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(2)
+    assert child.stdout.read() == "got it\n"
+    assert child.wait(TIMEOUT_S) == 12
+    child.stdout.close()
+
+
+# ---------------------------------------------------------------- in a terminal
+
+@needs_tmux
+def test_a_shell_in_a_terminal(daemon, isolation, terminal):
+    before = terminal.mode()
+    terminal.run(f"export HYPER_HOST={daemon.environment()['HYPER_HOST']}; clear")
+    terminal.run(f"{HYPERCTL} run -it --rm --name t --isolation {isolation} busybox sh; echo EXIT=$?")
+    terminal.wait(r"^/ # $")
+    terminal.run("stty size; echo $((6*7))")
+    terminal.wait("^30 100\n42$")
+    terminal.tmux("resize-window", "-x", "90", "-y", "25")
+    terminal.run("until [ \"$(stty size)\" = '25 90' ]; do usleep 20000; done; echo resized")
+    terminal.wait("^resized$")
+    # Ctrl-C ends what runs in the shell, not the shell.
+    terminal.run("sleep 1000")
+    terminal.wait("sleep 1000$")
+    terminal.keys("C-c")
+    terminal.run("echo still here")
+    terminal.wait("^still here$")
+    terminal.run("exit 33")
+    terminal.wait("^EXIT=33")
+    assert terminal.mode() == before
+
+
+@needs_tmux
+def test_detaching_and_attaching_again(daemon, isolation, terminal):
+    before = terminal.mode()
+    terminal.run(f"export HYPER_HOST={daemon.environment()['HYPER_HOST']}; clear")
+    terminal.run(f"{HYPERCTL} run -it --name t --isolation {isolation} busybox sh; echo EXIT=$?")
+    terminal.wait(r"^/ # $")
+    terminal.run("kept=alive")
+    terminal.keys("C-p", "C-q")
+    terminal.wait("^EXIT=0")
+    assert terminal.mode() == before
+    assert daemon.hyperctl("inspect", "-f", "{{.State.Status}}", "t").stdout == "running\n"
+    terminal.run(f"clear; {HYPERCTL} attach t; echo EXIT=$?")
+    terminal.wait("attach t")
+    terminal.run("echo $kept")
+    terminal.wait("^alive")
+    terminal.run("exit 3")
+    terminal.wait("^EXIT=3")
+    assert terminal.mode() == before
+
+
+@needs_tmux
+def test_exec_in_a_terminal(daemon, isolation, terminal):
+    run(daemon, isolation, "-d", "--name", "t", "busybox", "sleep", "1000", check=True)
+    terminal.run(f"export HYPER_HOST={daemon.environment()['HYPER_HOST']}; clear")
+    terminal.run(f"{HYPERCTL} exec -it t sh; echo EXIT=$?")
+    terminal.wait(r"^/ # $")
+    terminal.run("stty size; tty >/dev/null && echo a terminal")
+    terminal.wait("^30 100\na terminal$")
+    terminal.keys("C-d")
+    terminal.wait("^EXIT=0")
+
+
+@needs_tmux
+def test_killing_us_leaves_the_process_and_the_terminal(daemon, isolation, terminal):
+    before = terminal.mode()
+    terminal.run(f"export HYPER_HOST={daemon.environment()['HYPER_HOST']}; clear")
+    terminal.run(f"{HYPERCTL} run -it --name t --isolation {isolation} busybox sh; echo EXIT=$?")
+    terminal.wait(r"^/ # $")
+    os.kill(pid_of(terminal), 15)
+    terminal.wait("^EXIT=143")
+    assert terminal.mode() == before
+    assert daemon.hyperctl("inspect", "-f", "{{.State.Status}}", "t").stdout == "running\n"
