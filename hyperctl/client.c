@@ -175,59 +175,96 @@ void query_addf(struct str *query, const char *key, const char *fmt, ...)
 
 /* ------------------------------------------------------------------ requests */
 
-/*
- * Sends, unless the daemon has begun to answer: then it has stopped listening, and its answer says
- * why. 1: do not go on.
- */
-static int send_all(int fd, const char *data, size_t len, bool watch, struct error *err)
+static int send_all(int fd, const char *data, size_t len, struct error *err)
 {
 	while (len > 0) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLOUT | (watch ? POLLIN : 0) };
-		ssize_t n;
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
 
-		if (poll(&poll_fd, 1, -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			return error_errno(err, errno, "waiting for the daemon");
-		}
-		if (watch && (poll_fd.revents & (POLLIN | POLLHUP)))
-			return 1;
-		n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0) {
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			if (errno == EPIPE || errno == ECONNRESET)
-				return 1;
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* It does not listen any more: its answer says why. */
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+			return 0;
+		if (n < 0)
 			return error_errno(err, errno, "sending to the daemon");
-		}
 		data += n;
 		len -= (size_t)n;
 	}
 	return 0;
 }
 
-static int send_chunks(int fd, const struct request *request, struct error *err)
+/* Makes the next chunk: its length in a line of eight digits, the data, an empty line. */
+static int upload_next(struct upload *upload, struct error *err)
 {
-	autofree char *buffer = malloc(PIECE_BYTES);
-	char size[32];
+	const size_t head = 10; /* "0000ffff\r\n" */
+	char line[32];
 	ssize_t n;
-	int r;
 
-	if (!buffer)
+	if (!upload->chunk)
+		upload->chunk = malloc(head + PIECE_BYTES + 2);
+	if (!upload->chunk)
 		return error_nomem(err);
-	do {
-		n = request->body_read(request->body_arg, buffer, PIECE_BYTES, err);
-		if (n < 0)
-			return (int)n;
-		snprintf(size, sizeof(size), "%zx\r\n", (size_t)n);
-		r = send_all(fd, size, strlen(size), true, err);
-		if (r == 0 && n > 0)
-			r = send_all(fd, buffer, (size_t)n, true, err);
-		if (r == 0)
-			r = send_all(fd, "\r\n", 2, true, err);
-		if (r != 0)
-			return r < 0 ? r : 0;
-	} while (n > 0);
+	n = upload->read(upload->arg, upload->chunk + head, PIECE_BYTES, err);
+	if (n < 0)
+		return (int)n;
+	snprintf(line, sizeof(line), "%08zx\r\n", (size_t)n);
+	memcpy(upload->chunk, line, head);
+	memcpy(upload->chunk + head + n, "\r\n", 2);
+	upload->len = head + (size_t)n + 2;
+	upload->sent = 0;
+	upload->last = n == 0;
+	return 0;
+}
+
+/* Sends as much as the socket takes. */
+static int upload_send(struct response *response, struct error *err)
+{
+	struct upload *upload = &response->upload;
+
+	for (;;) {
+		ssize_t n;
+
+		if (upload->sent == upload->len) {
+			int r = upload->last ? 0 : upload_next(upload, err);
+
+			if (r < 0)
+				return r;
+			if (upload->last && upload->sent == upload->len)
+				upload->read = NULL;
+			if (!upload->read)
+				return 0;
+		}
+		n = send(response->fd, upload->chunk + upload->sent, upload->len - upload->sent,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n < 0) {
+			if (errno != EPIPE && errno != ECONNRESET)
+				return error_errno(err, errno, "sending to the daemon");
+			upload->read = NULL; /* not wanted any more; the answer says why */
+			return 0;
+		}
+		upload->sent += (size_t)n;
+	}
+}
+
+/* Sends until there is something to be read, or nothing left to be sent. */
+static int upload_until_answer(struct response *response, struct error *err)
+{
+	while (response->upload.read) {
+		struct pollfd fd = { .fd = response->fd, .events = POLLIN | POLLOUT };
+		int r;
+
+		if (poll(&fd, 1, -1) < 0 && errno != EINTR)
+			return error_errno(err, errno, "waiting for the daemon");
+		if (fd.revents & (POLLIN | POLLHUP | POLLERR))
+			return 0;
+		r = upload_send(response, err);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -236,7 +273,6 @@ static int send_request(const struct client *client, int fd, const struct reques
 {
 	bool has_query = request->query && *request->query;
 	autostr struct str head = STR_INIT;
-	int r;
 
 	trace(http, "%s %s%s%s", request->method, request->path, has_query ? "?" : "",
 	      has_query ? request->query : "");
@@ -257,10 +293,7 @@ static int send_request(const struct client *client, int fd, const struct reques
 		str_append(&head, request->body, request->body_len);
 	if (head.failed)
 		return error_nomem(err);
-	r = send_all(fd, head.data, head.len, false, err);
-	if (r == 0 && request->body_read)
-		r = send_chunks(fd, request, err);
-	return r < 0 ? r : 0;
+	return send_all(fd, head.data, head.len, err);
 }
 
 static enum error_kind status_kind(int status)
@@ -308,6 +341,8 @@ int client_open(const struct client *client, const struct request *request, stru
 	if (!response)
 		return error_nomem(err);
 	response->fd = -1;
+	response->upload.read = request->body_read;
+	response->upload.arg = request->body_arg;
 	http_reader_init(&response->reader, request->hijack);
 	r = client->path ? connect_unix(client, &response->fd, err)
 			 : connect_tcp(client, &response->fd, err);
@@ -322,6 +357,8 @@ int client_open(const struct client *client, const struct request *request, stru
 	if (r < 0)
 		return r;
 	trace(http, "status %d", response->reader.status);
+	if (response->reader.status >= 300)
+		response->upload.read = NULL;
 	if (response->reader.status >= 400 || response->reader.status == 304)
 		return refusal(response, request, err);
 	*ret = steal(response);
@@ -334,6 +371,7 @@ void response_free(struct response *response)
 		return;
 	if (response->fd >= 0)
 		close(response->fd);
+	free(response->upload.chunk);
 	http_reader_done(&response->reader);
 	free(response);
 }
@@ -349,6 +387,9 @@ int response_fill(struct response *response, struct error *err)
 
 	if (reader->ended)
 		return 0;
+	r = upload_until_answer(response, err);
+	if (r < 0)
+		return r;
 	n = fd_read(response->fd, buffer, sizeof(buffer));
 	if (n == -ECONNRESET)
 		n = 0;

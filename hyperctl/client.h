@@ -39,10 +39,20 @@ struct request {
 	bool hijack;
 };
 
+/* A request's body that is still being sent. */
+struct upload {
+	ssize_t (*read)(void *arg, void *data, size_t len, struct error *err); /* NULL: none */
+	void *arg;
+	char *chunk; /* owned; being sent from `sent` on */
+	size_t len, sent;
+	bool last;
+};
+
 /* An answer whose header has come: its body is still to be read. */
 struct response {
 	int fd; /* owned */
 	struct http_reader reader;
+	struct upload upload;
 };
 
 /*

@@ -75,7 +75,7 @@ void timing_print(const struct timing *timing)
 	uint64_t before = 0;
 	const char *accel;
 
-	if (!timing->client)
+	if (!timing->client || !timing->points_ns[TIMING_CREATED])
 		return;
 	str_add(&text, "SINCE THE COMMAND\tMS\tSTEP\n");
 	for (size_t i = 0; i < TIMING_POINTS; i++) {

@@ -493,6 +493,38 @@ def test_load_streams_the_archive(serve, tmp_path):
     assert got[1] == b"tar"
 
 
+def test_progress_may_come_while_the_archive_is_still_sent(serve, tmp_path):
+    got = []
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(os.urandom(3000000))
+
+    def load(request):
+        send = request.chunks()
+        send(b'{"status":"Reading"}\n')
+        got.append(request.body())
+        send(b'{"stream":"Loaded image: a:1\\n"}\r\n')
+        send(b"")
+
+    done = hyperctl(serve(("POST", "/images/load", load)), "load", "-i", str(archive))
+    assert (done.returncode, done.stdout) == (0, b"Reading\nLoaded image: a:1\n")
+    assert got[0] == archive.read_bytes()
+
+
+def test_an_archive_that_cannot_be_read_is_a_failure(serve, tmp_path):
+    ended = threading.Event()
+
+    def load(request):
+        try:
+            request.body()
+        except (ValueError, OSError):
+            pass
+        ended.set()
+
+    done = hyperctl(serve(("POST", "/images/load", load)), "load", "-i", "/proc/self/mem")
+    assert done.returncode == 1 and b"reading the archive" in done.stderr
+    assert ended.wait(DEADLINE_S)
+
+
 def test_an_early_refusal_of_an_upload_is_told(serve, tmp_path):
     archive = tmp_path / "x.tar"
     archive.write_bytes(b"\0" * 30000000)
