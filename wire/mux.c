@@ -587,10 +587,26 @@ int mux_stream_open(struct mux *mux, uint32_t id, const struct mux_stream_events
 	return 0;
 }
 
+/* An acknowledgement that waits for its turn goes out all the same: the sender may hold on to the
+ * stream's last bytes until it has come. */
+static void last_ack(struct mux_stream *s)
+{
+	struct frame_header h = {
+		.type = FRAME_ACK,
+		.stream = s->id,
+		.offset = s->handled + (s->eof_received && s->handled == s->received),
+	};
+
+	if (s->ack_wanted && s->mux->connected)
+		NOTING_OUTPUT(s->mux, add_frame(&s->mux->control, &h, NULL));
+	s->ack_wanted = false;
+}
+
 void mux_stream_close(struct mux_stream *s)
 {
 	if (!s)
 		return;
+	last_ack(s);
 	if (s->closed_flag)
 		*s->closed_flag = true;
 	list_remove(&s->node);
@@ -606,6 +622,7 @@ void mux_stream_reset(struct mux_stream *s, int errnum)
 				  .stream = s->id,
 				  .offset = (uint64_t)errnum };
 
+	s->ack_wanted = false;
 	NOTING_OUTPUT(s->mux, add_frame(&s->mux->control, &h, NULL));
 	mux_stream_close(s);
 }
