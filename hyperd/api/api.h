@@ -115,7 +115,8 @@ json_t *api_image_labels(struct image *image);
 	X(docker_ping)                                                                             \
 	X(docker_version)                                                                          \
 	X(docker_info)                                                                             \
-	X(docker_df) X(docker_auth) X(docker_plugins) X(docker_not_swarm)                          \
+	X(docker_df)                                                                               \
+	X(docker_auth) X(docker_plugins) X(docker_not_swarm)                                       \
 		X(docker_unsupported) /* docker/events.c */                                        \
 		X(docker_events)      /* docker/containers_list.c, containers_create.c,            \
 					 container_inspect.c */                                    \

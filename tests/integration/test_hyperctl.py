@@ -36,7 +36,7 @@ def test_run_gives_outputs_and_exit_code(daemon, isolation):
 def test_run_that_cannot_has_dockers_exit_codes(daemon, isolation):
     assert run(daemon, isolation, "--rm", "busybox", "no-such-command").returncode == 127
     assert run(daemon, isolation, "--rm", "busybox", "/etc/passwd").returncode == 126
-    assert run(daemon, isolation, "--rm", "busybox", "sh", "-c", "kill -9 $$").returncode == 137
+    assert run(daemon, isolation, "--rm", "busybox", "sh", "-c", "sleep 100 & kill -9 $!; wait $!").returncode == 137
     done = run(daemon, isolation, "no-such-image")
     assert done.returncode == 125 and "No such image: no-such-image" in done.stderr
     assert run(daemon, "nonsense", "busybox").returncode == 125
