@@ -75,7 +75,10 @@ struct agent {
 	uint64_t shm_bytes;
 
 	struct cgroup_root cgroups;
-	struct list containers;   /* of container.node, in order of creation */
+	struct list containers;     /* of container.node, in order of creation */
+	struct container *prepared; /* borrowed: taken, its files not yet named (prepared.h) */
+	struct loop_timer prepared_timer;
+	bool had_prepared;
 	struct container *beside; /* owned; a container in name only: processes beside the init */
 
 	int signal_fd; /* owned */

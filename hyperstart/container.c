@@ -18,6 +18,7 @@
 #include "hyperstart/init.h"
 #include "hyperstart/launch.h"
 #include "hyperstart/layer.h"
+#include "hyperstart/prepared.h"
 #include "hyperstart/oom.h"
 #include "hyperstart/rootfs.h"
 #include "hyperstart/process_stdio.h"
@@ -33,7 +34,7 @@ struct container *container_find(struct agent *agent, const char *id)
 	struct container *c;
 
 	list_for_each_entry(c, &agent->containers, node) {
-		if (strcmp(c->id, id) == 0)
+		if (strcmp(c->id, id) == 0 && !c->prepared)
 			return c;
 	}
 	return NULL;
@@ -73,6 +74,10 @@ static void container_free(struct container *c)
 		close(c->root_fd);
 	if (c->terminal_fd >= 0)
 		close(c->terminal_fd);
+	if (c->mnt_ns_fd >= 0)
+		close(c->mnt_ns_fd);
+	if (agent->prepared == c)
+		prepared_settle(agent);
 	oom_unwatch(c);
 	cgroup_free(&agent->cgroups, c->cgroup);
 	for (size_t i = 0; i < c->layer_count; i++)
@@ -103,7 +108,7 @@ static int container_new(struct agent *agent, const char *id, struct container *
 		return error_nomem(err);
 	}
 	c->agent = agent;
-	c->root_fd = c->terminal_fd = c->oom_fd = -1;
+	c->root_fd = c->terminal_fd = c->mnt_ns_fd = c->oom_fd = -1;
 	list_init(&c->node);
 	list_init(&c->processes);
 	*ret = c;
@@ -127,8 +132,9 @@ static void fail(int sync_fd, const struct error *err)
 	_exit(127);
 }
 
-/* Waits for the agent's word and takes standard input and output. */
-static void wait_for_go(int sync_fd, int slave_fd)
+/* Waits for the agent's word, takes standard input and output, and returns what came with them or
+ * -1. */
+static int wait_for_go(int sync_fd, int slave_fd)
 {
 	struct sync_message m;
 	struct error err = { 0 };
@@ -137,12 +143,30 @@ static void wait_for_go(int sync_fd, int slave_fd)
 	/* The agent is gone when this ends: then so is the container. */
 	if (sync_receive(sync_fd, &m) < 0 || m.what != SYNC_GO)
 		_exit(127);
-	if (slave_fd < 0 && m.fd_count == 3)
+	if (slave_fd < 0 && m.fd_count >= 3)
 		memcpy(fds, m.fds, sizeof(fds));
 	if (fds[0] < 0)
 		error_set(&err, ERROR_FAILED, "got no descriptors");
 	if (fds[0] < 0 || launch_place_fds(fds, &err) < 0)
 		fail(sync_fd, &err);
+	return m.fd_count == 4 ? m.fds[3] : -1;
+}
+
+/* All but the program: that comes when the container is taken. */
+static void prepared_child(const Hyper__Process *spec, int root_fd, int sync_fd)
+{
+	struct error err = { 0 };
+	Hyper__Process *process;
+	char *home;
+
+	prepared_read_program(spec);
+	sync();
+	if (launch_prepare(spec, root_fd, sync_fd, &home, &err) < 0 ||
+	    sync_send(sync_fd, SYNC_READY, NULL, &root_fd, 1) < 0 ||
+	    prepared_hear(wait_for_go(sync_fd, -1), &process, &err) < 0)
+		fail(sync_fd, &err);
+	launch_run(process, home, &err);
+	fail(sync_fd, &err);
 }
 
 static void container_child(void *arg, int sync_fd)
@@ -161,6 +185,8 @@ static void container_child(void *arg, int sync_fd)
 		r = error_errno(&err, errno, "making a cgroup namespace");
 	if (r == 0)
 		r = fds[0] = rootfs_build(c, &err);
+	if (r >= 0 && c->prepared)
+		prepared_child(spec, fds[0], sync_fd);
 	if (r >= 0 && spec->terminal) {
 		r = fds[1] = rootfs_open_terminal(&slave, &err);
 		if (r >= 0)
@@ -191,12 +217,17 @@ static void container_child(void *arg, int sync_fd)
 
 static int check_create(struct agent *agent, const Hyper__ContainerCreate *s, struct error *err)
 {
-	int r = check_name(s->id, "container", err);
+	int r = s->prepare ? 0 : check_name(s->id, "container", err);
 
 	if (r == 0)
 		r = process_check(s->process, err);
 	if (r < 0)
 		return r;
+	if (s->prepare && (!s->prepared_key || s->init_process || s->process->terminal))
+		return error_set(err, ERROR_INVALID,
+				 "a container with an init or a terminal cannot be prepared");
+	if (s->prepare && agent->had_prepared)
+		return error_set(err, ERROR_CONFLICT, "a container has been prepared already");
 	if (container_find(agent, s->id))
 		return error_set(err, ERROR_CONFLICT, "container '%s' exists already", s->id);
 	if (s->n_layers > LAYERS_MAX)
@@ -222,7 +253,7 @@ static int use_layers(struct container *c, struct error *err)
 	return 0;
 }
 
-static int set_limits(struct container *c, const Hyper__Limits *limits, struct error *err)
+int container_set_limits(struct container *c, const Hyper__Limits *limits, struct error *err)
 {
 	int r = cgroup_set_limits(c->cgroup, limits, err);
 
@@ -245,6 +276,18 @@ static void create_finished(struct container *c, const struct error *why)
 	waitpid(c->main->pid, NULL, 0);
 	container_free(c);
 	request_fail(request, why);
+}
+
+static int open_ns(const struct container *c, const char *kind, struct error *err)
+{
+	char path[48];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)c->main->pid, kind);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return error_set(err, ERROR_CONFLICT, "container '%s' has ended", c->id);
+	return fd < 0 ? error_errno(err, errno, "opening the container's %s namespace", kind) : fd;
 }
 
 static void child_ready(struct loop_io *io, uint32_t events)
@@ -270,6 +313,8 @@ static void child_ready(struct loop_io *io, uint32_t events)
 	if (ok && !c->spec->privileged)
 		ok = cgroup_set_devices(c->cgroup, c->spec->device_rules, c->spec->n_device_rules,
 					&m.error) == 0;
+	if (ok && c->prepared)
+		c->mnt_ns_fd = open_ns(c, "mnt", NULL);
 	if (ok)
 		oom_watch(c);
 	create_finished(c, ok ? NULL : &m.error);
@@ -287,6 +332,22 @@ static Hyper__ContainerCreate *take_spec(struct request *request)
 	return spec;
 }
 
+static bool create_from_prepared(struct request *request)
+{
+	Hyper__ContainerCreate *spec = request->envelope->request->container_create;
+	struct container *c = prepared_find(request->agent, spec->prepared_key);
+	struct error err = { 0 };
+
+	if (!c)
+		return false;
+	if (prepared_take(c, spec, &err) < 0) {
+		log_warn("a prepared container was of no use: %s", err.message);
+		return false;
+	}
+	take_spec(request);
+	return true;
+}
+
 int container_create_handle(struct request *request, struct error *err)
 {
 	const Hyper__ContainerCreate *s = request->body->container_create;
@@ -296,22 +357,26 @@ int container_create_handle(struct request *request, struct error *err)
 	unsigned count = 0;
 	int r = check_create(agent, s, err);
 
+	if (r == 0 && !s->prepare && create_from_prepared(request))
+		return 0;
 	list_for_each(node, &agent->containers)
 		count++;
 	if (r == 0 && count >= CONTAINERS_MAX)
 		r = error_set(err, ERROR_LIMIT, "at most %d containers in a pod", CONTAINERS_MAX);
 	if (r == 0)
-		r = container_new(agent, s->id, &c, err);
+		r = container_new(agent, s->prepare ? PREPARED_ID : s->id, &c, err);
 	if (r < 0)
 		return r;
 	c->spec = take_spec(request);
+	c->prepared = c->spec->prepare;
+	agent->had_prepared |= c->prepared;
 	r = use_layers(c, err);
 	if (r == 0)
 		r = disk_container_dir(agent, c->id, &dir, err);
 	if (r == 0)
 		r = cgroup_new(&agent->cgroups, c->id, &c->cgroup, err);
 	if (r == 0)
-		r = set_limits(c, c->spec->limits, err);
+		r = container_set_limits(c, c->spec->limits, err);
 	if (r == 0)
 		r = process_fork(c, "", CLONE_NEWNS | CLONE_NEWPID, -1, container_child, c,
 				 &c->main, err);
@@ -364,6 +429,10 @@ int container_start_handle(struct request *request, struct error *err)
 		if (r < 0)
 			return r;
 	}
+	if (c->was_prepared)
+		r = prepared_tell(c->spec->process, &c->main->spec_fd, err);
+	if (r < 0)
+		return r;
 	c->started = true;
 	r = process_go(c->main, request, err);
 	return r < 0 ? r : REQUEST_KEPT;
@@ -452,18 +521,6 @@ static struct container *first_running(struct agent *agent)
 	return NULL;
 }
 
-static int open_pid_ns(const struct container *c, struct error *err)
-{
-	char path[48];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)c->main->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
-		return error_set(err, ERROR_CONFLICT, "container '%s' has ended", c->id);
-	return fd < 0 ? error_errno(err, errno, "opening the container's pid namespace") : fd;
-}
-
 int container_exec_handle(struct request *request, struct error *err)
 {
 	const Hyper__ContainerExec *exec = request->body->container_exec;
@@ -487,7 +544,7 @@ int container_exec_handle(struct request *request, struct error *err)
 		return error_set(err, ERROR_CONFLICT, "exec '%s' exists already", exec->exec);
 	e.container = e.beside ? first_running(request->agent) : c;
 	if (!e.beside) {
-		pid_ns_fd = open_pid_ns(c, err);
+		pid_ns_fd = open_ns(c, "pid", err);
 		if (pid_ns_fd < 0)
 			return pid_ns_fd;
 	}
@@ -523,12 +580,14 @@ static void delete_finish(struct container *c)
 {
 	struct request *request = steal(c->delete);
 	struct agent *agent = c->agent;
-	autofree char *id = steal(c->id);
+	autofree char *id = NULL;
 	bool disk = c->delete_disk;
 	struct error err = { 0 };
 	Hyper__Reply reply = HYPER__REPLY__INIT;
 	int r = 0;
 
+	prepared_settle(agent);
+	id = steal(c->id);
 	container_free(c);
 	if (disk && id)
 		r = disk_container_remove(agent, id, &err);
@@ -613,5 +672,5 @@ int container_update_handle(struct request *request, struct error *err)
 		return r;
 	if (!c->cgroup)
 		return error_set(err, ERROR_INVALID, "no container is named");
-	return set_limits(c, u->limits, err);
+	return container_set_limits(c, u->limits, err);
 }

@@ -33,6 +33,9 @@ struct container {
 	struct process *main;  /* owned, in processes */
 	struct list processes; /* of process.node; main first */
 	bool started, paused;
+	bool prepared, was_prepared; /* waits for whom it will be; has been one */
+	int mnt_ns_fd; /* owned; of a prepared one: its mounts need not go before its end is told;
+			  -1 */
 	uint64_t oom_kills, oom_told;
 	int oom_fd; /* owned, or -1 */
 	struct loop_io oom_io;
@@ -44,6 +47,8 @@ struct container *container_find(struct agent *agent, const char *id);
 /* The same with the error that says so; ID "" is the one beside the init. */
 int container_get(struct agent *agent, const char *id, struct container **ret, struct error *err);
 bool container_running(const struct container *container);
+int container_set_limits(struct container *container, const Hyper__Limits *limits,
+			 struct error *err);
 
 int container_beside_new(struct agent *agent, struct error *err);
 void container_free_all(struct agent *agent);

@@ -276,11 +276,24 @@ static int search_path(const char *name, const char *path, char *ret, struct err
 	return -ENOENT;
 }
 
-static int run(const Hyper__Process *spec, const char *home, struct error *err)
+int launch_find_program(const Hyper__Process *spec, char *ret, struct error *err)
+{
+	const char *path = find_env(spec->env, spec->n_env, "PATH");
+	int r;
+
+	if (!strchr(spec->args[0], '/'))
+		return search_path(spec->args[0], path ? path : DEFAULT_PATH, ret, err);
+	if (strlen(spec->args[0]) >= PATH_MAX)
+		return cannot_run("…", ENAMETOOLONG, err);
+	strcpy(ret, spec->args[0]);
+	r = is_program(ret);
+	return r < 0 ? cannot_run(spec->args[0], -r, err) : 0;
+}
+
+int launch_run(const Hyper__Process *spec, const char *home, struct error *err)
 {
 	char **argv = calloc(spec->n_args + 1, sizeof(*argv));
 	char **env = calloc(spec->n_env + 2, sizeof(*env));
-	const char *path = find_env(spec->env, spec->n_env, "PATH");
 	char program[PATH_MAX];
 	int r;
 
@@ -290,18 +303,9 @@ static int run(const Hyper__Process *spec, const char *home, struct error *err)
 	memcpy(env, spec->env, spec->n_env * sizeof(*env));
 	if (!find_env(spec->env, spec->n_env, "HOME"))
 		env[spec->n_env] = strf("HOME=%s", home && *home ? home : "/");
-	if (strchr(argv[0], '/')) {
-		if (strlen(argv[0]) >= sizeof(program))
-			return cannot_run("…", ENAMETOOLONG, err);
-		strcpy(program, argv[0]);
-		r = is_program(program);
-		if (r < 0)
-			return cannot_run(argv[0], -r, err);
-	} else {
-		r = search_path(argv[0], path ? path : DEFAULT_PATH, program, err);
-		if (r < 0)
-			return r;
-	}
+	r = launch_find_program(spec, program, err);
+	if (r < 0)
+		return r;
 	execve(program, argv, env);
 	return cannot_run(argv[0], errno, err);
 }
@@ -324,7 +328,8 @@ static int enter_cwd(int root_fd, const char *cwd, struct error *err)
 	return 0;
 }
 
-int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *err)
+int launch_prepare(const Hyper__Process *spec, int root_fd, int sync_fd, char **ret_home,
+		   struct error *err)
 {
 	struct identity who = { 0 };
 	int r = 0;
@@ -359,5 +364,14 @@ int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *e
 		r = become(&who, spec, err);
 	if (r == 0 && spec->no_new_privileges)
 		r = load_seccomp(spec, err);
-	return r < 0 ? r : run(spec, who.home, err);
+	*ret_home = who.home;
+	return r;
+}
+
+int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *err)
+{
+	char *home;
+	int r = launch_prepare(spec, root_fd, sync_fd, &home, err);
+
+	return r < 0 ? r : launch_run(spec, home, err);
 }

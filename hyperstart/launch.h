@@ -13,5 +13,12 @@
  * to 2 closes on exec.
  */
 int launch(const Hyper__Process *spec, int root_fd, int sync_fd, struct error *err);
+/* The same in two steps: all that the arguments and the environment have no part in (*ret_home is
+ * the user's), and the rest. */
+int launch_prepare(const Hyper__Process *spec, int root_fd, int sync_fd, char **ret_home,
+		   struct error *err);
+/* Where args[0] is found, at RET of PATH_MAX bytes. */
+int launch_find_program(const Hyper__Process *spec, char *ret, struct error *err);
+int launch_run(const Hyper__Process *spec, const char *home, struct error *err);
 /* Puts three descriptors at 0 to 2. */
 int launch_place_fds(const int fds[3], struct error *err);

@@ -96,12 +96,18 @@ static int set_names(const Hyper__PodSetup *setup, struct error *err)
 static int set_machine_id(struct agent *agent, const char *id, struct error *err)
 {
 	autofree char *line = NULL;
+	int r;
 
 	if (!*id)
 		return 0;
 	line = strf("%s\n", id);
 	if (!line)
 		return error_nomem(err);
+	/* In place after the first time: prepared containers have it mounted. */
+	if (agent->has_machine_id) {
+		r = pod_write_file(AT_FDCWD, MACHINE_ID, line);
+		return r < 0 ? error_errno(err, -r, "writing %s", MACHINE_ID) : 0;
+	}
 	agent->has_machine_id = true;
 	return file_write_atomic(AT_FDCWD, MACHINE_ID, line, strlen(line), 0444, false, err);
 }

@@ -90,7 +90,7 @@ int process_fork(struct container *c, const char *exec, unsigned long flags, int
 		return error_nomem(err);
 	}
 	p->container = c;
-	p->pidfd = p->sync_fd = -1;
+	p->pidfd = p->sync_fd = p->spec_fd = -1;
 	list_init(&p->node);
 	r = sync_open(sync, err);
 	if (r < 0) {
@@ -127,6 +127,8 @@ void process_free(struct process *p)
 		close(p->sync_fd);
 	if (p->pidfd >= 0)
 		close(p->pidfd);
+	if (p->spec_fd >= 0)
+		close(p->spec_fd);
 	list_remove(&p->node);
 	stdio_free(p->stdio);
 	free(p->exec);
@@ -185,17 +187,18 @@ static void start_failed(struct process *p, const struct error *why)
 
 static void go(struct process *p)
 {
-	int fds[3] = { -1, -1, -1 }, r;
+	int fds[4] = { -1, -1, -1, -1 }, r;
 	struct error err = { 0 };
 
+	fds[3] = steal_fd(&p->spec_fd);
 	if (p->terminal) {
 		r = sync_send(p->sync_fd, SYNC_GO, NULL, NULL, 0);
 	} else {
 		r = stdio_make_pipes(p->stdio, fds, &err);
 		if (r == 0)
-			r = sync_send(p->sync_fd, SYNC_GO, NULL, fds, 3);
+			r = sync_send(p->sync_fd, SYNC_GO, NULL, fds, fds[3] >= 0 ? 4 : 3);
 	}
-	for (int i = 0; i < 3; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	if (r < 0 && !err.kind)

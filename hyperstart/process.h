@@ -26,6 +26,7 @@ struct process {
 	int pidfd;   /* owned */
 	int sync_fd; /* owned: to the child until it runs its program */
 	struct loop_io sync_io;
+	int spec_fd; /* owned: what a prepared container's process is told when it goes; -1 */
 	struct stdio *stdio;   /* owned */
 	struct request *start; /* kept until it runs or has failed */
 	bool terminal, running, failed;

@@ -18,6 +18,7 @@
 #include "hyperstart/copy_up.h"
 #include "hyperstart/layer.h"
 #include "hyperstart/mounts.h"
+#include "hyperstart/prepared.h"
 #include "hyperstart/root.h"
 
 #ifndef PROC_SUPER_MAGIC
@@ -536,6 +537,7 @@ static int make_read_only(int root_fd, const char *path, struct error *err)
 static int fill_root(const struct container *c, int root_fd, const char *dir, struct error *err)
 {
 	const Hyper__ContainerCreate *s = c->spec;
+	const char *etc = c->prepared ? PREPARED_DIR : dir;
 	int r = mount_all_standard(c, root_fd, err);
 
 	if (r == 0)
@@ -545,11 +547,11 @@ static int fill_root(const struct container *c, int root_fd, const char *dir, st
 	for (size_t i = 0; r == 0 && i < s->n_mounts; i++)
 		r = mount_asked(root_fd, s->mounts[i], err);
 	if (r == 0)
-		r = bind_file(root_fd, dir, "resolv.conf", s->resolv_conf, err);
+		r = bind_file(root_fd, etc, "resolv.conf", s->resolv_conf, err);
 	if (r == 0)
-		r = bind_file(root_fd, dir, "hosts", s->hosts, err);
+		r = bind_file(root_fd, etc, "hosts", s->hosts, err);
 	if (r == 0)
-		r = bind_file(root_fd, dir, "hostname", s->hostname_file, err);
+		r = bind_file(root_fd, etc, "hostname", s->hostname_file, err);
 	if (r == 0)
 		r = bind_machine_id(c, root_fd, err);
 	for (size_t i = 0; r == 0 && !s->privileged && i < s->n_read_only_paths; i++)
@@ -579,6 +581,8 @@ int rootfs_build(const struct container *c, struct error *err)
 	if (!dir)
 		return error_nomem(err);
 	umask(0);
+	if (c->prepared)
+		mkdir(PREPARED_DIR, 0700);
 	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
 		return error_errno(err, errno, "making mounts private");
 	r = mount_overlay(c, dir, err);

@@ -86,6 +86,8 @@ int state_get_handle(struct request *request, struct error *err)
 	if (!states || !state_pointers || !entries || !pointers)
 		return error_nomem(err);
 	list_for_each_entry(c, &agent->containers, node) {
+		if (c->prepared)
+			continue;
 		used += fill_container(c, &states[n], entries + used, pointers + used);
 		state_pointers[n] = &states[n];
 		n++;

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-#define SYNC_FDS_MAX 3
+#define SYNC_FDS_MAX 4
 
 enum sync_what {
 	SYNC_END,      /* the other side closed: the program runs */
@@ -15,7 +15,8 @@ enum sync_what {
 	SYNC_TERMINAL, /* child of exec: the terminal */
 	SYNC_WARNING,  /* child: what it does without */
 	SYNC_FAILED,   /* child: why it ends */
-	SYNC_GO,       /* agent: run; standard input, output and error unless there is a terminal */
+	SYNC_GO, /* agent: run; standard input, output and error unless there is a terminal; for a
+		   prepared container also its Process message */
 };
 
 struct sync_message {
