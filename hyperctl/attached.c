@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define EXIT_DAEMON    125
 #define EXIT_NOT_RUN   126
 #define EXIT_NOT_FOUND 127
 
@@ -144,7 +145,7 @@ int wait_result(struct response *wait, struct error *err)
 	message = json_string_value(json_object_get(json_object_get(answer, "Error"), "Message"));
 	if (message && *message) {
 		r = error_set(err, ERROR_FAILED, "%s", message);
-		start_failure_code(err, EXIT_DAEMON_FAILED);
+		start_failure_code(err);
 		return r;
 	}
 	code = json_object_get(answer, "StatusCode");
@@ -153,7 +154,7 @@ int wait_result(struct response *wait, struct error *err)
 	return (int)(json_integer_value(code) & 0xff);
 }
 
-void start_failure_code(struct error *err, int otherwise)
+void start_failure_code(struct error *err)
 {
 	static const struct {
 		const char *text;
@@ -171,7 +172,7 @@ void start_failure_code(struct error *err, int otherwise)
 		{ "Exec format error", EXIT_NOT_RUN },
 	};
 
-	err->exit_code = otherwise;
+	err->exit_code = EXIT_DAEMON;
 	if (err->kind == ERROR_DENIED || err->kind == ERROR_UNAVAILABLE)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

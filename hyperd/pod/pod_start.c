@@ -31,6 +31,7 @@ struct burst {
 	struct list posted;
 	struct seccomp_filter **filters; /* referenced until the burst is over */
 	size_t filter_count;
+	Hyper__ContainerCreate **creates; /* in the arena, one for each container */
 };
 
 /* ------------------------------------------------------------------ the sandbox */
@@ -119,7 +120,8 @@ static int prepare_storage(struct pod *pod, const char *path, struct error *err)
 	return r < 0 ? r : file_make_dirs(AT_FDCWD, path, 0700, err);
 }
 
-static int begin_sandbox(struct pod *pod, const struct layer_list *layers, struct error *err)
+static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
+			 const Hyper__ContainerCreate *prepare, struct error *err)
 {
 	autofree char *storage = engine_pod_path(pod->engine, pod->id, "storage");
 	struct sandbox_config config = {
@@ -133,6 +135,7 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers, struc
 		.transport = pod->spec->transport,
 		.layers = layers->layers,
 		.layer_count = layers->count,
+		.prepare = prepare,
 	};
 	int r = storage ? prepare_storage(pod, storage, err) : error_nomem(err);
 
@@ -223,8 +226,8 @@ static int post_file(struct burst *burst, struct container *c, const struct spec
 	return r;
 }
 
-static int post_create(struct burst *burst, struct container *c,
-		       const struct seccomp_filter *filter, struct error *err)
+static int post_create(struct burst *burst, struct container *c, Hyper__ContainerCreate *create,
+		       struct error *err)
 {
 	Hyper__Request request = HYPER__REQUEST__INIT;
 	int r = 0;
@@ -242,7 +245,7 @@ static int post_create(struct burst *burst, struct container *c,
 		return r;
 	c->in_agent = true;
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_CREATE;
-	request.container_create = container_request(&burst->arena, c, filter);
+	request.container_create = create;
 	r = post(burst, c, &request, false, err);
 	for (size_t i = 0; r == 0 && i < c->spec->file_count; i++)
 		r = post_file(burst, c, &c->spec->files[i], err);
@@ -355,7 +358,7 @@ static int run_burst(struct burst *burst, struct container **containers, size_t 
 	if (!set_up)
 		r = post_setup(burst, err);
 	for (size_t i = 0; r == 0 && i < count; i++)
-		r = post_create(burst, containers[i], burst->filters[i], err);
+		r = post_create(burst, containers[i], burst->creates[i], err);
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = post_start(burst, containers[i], err);
 	if (r < 0) {
@@ -434,10 +437,19 @@ static void container_not_started(struct container *c, const struct error *why)
 static int start_in_sandbox(struct pod *pod, struct burst *burst, struct container **containers,
 			    size_t count, const struct layer_list *layers, struct error *err)
 {
+	const Hyper__ContainerCreate *prepare = NULL;
 	int r = 0;
 
+	burst->creates = arena_alloc(&burst->arena, (count + 1) * sizeof(*burst->creates));
+	for (size_t i = 0; i < count; i++)
+		burst->creates[i] =
+			container_request(&burst->arena, containers[i], burst->filters[i]);
+	/* A template holds one container made ahead: the first's. */
+	if (!pod->sandbox && count && pod->spec->isolation == ISOLATION_VM)
+		prepare =
+			container_prepare_request(&burst->arena, containers[0], burst->creates[0]);
 	if (!pod->sandbox)
-		r = begin_sandbox(pod, layers, err);
+		r = begin_sandbox(pod, layers, prepare, err);
 	else if (layers->count)
 		r = sandbox_add_layers(pod->sandbox, layers->layers, layers->count, err);
 	return r < 0 ? r : run_burst(burst, containers, count, err);

@@ -117,6 +117,9 @@ struct shape {
 	const struct sandbox_layer *on_disk;
 	size_t on_disk_count;
 	bool disk_mounted; /* the pod's disk is fresh and mounted in the template */
+	/* Of a container made ahead where the disk is mounted; borrowed; no part of the key:
+	 * another one is of no use to a pod, and does it no harm. */
+	const Hyper__ContainerCreate *prepare;
 };
 
 struct template

@@ -64,6 +64,9 @@ struct sandbox_config {
 	const struct sandbox_layer
 		*layers; /* every layer that its containers need at start, no duplicates */
 	size_t layer_count;
+	/* What a container made ahead in the pod's template is like (wire:
+	 * ContainerCreate.prepare); or NULL. Borrowed for the start. */
+	const Hyper__ContainerCreate *prepare;
 };
 
 struct sandbox_events {

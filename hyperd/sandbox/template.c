@@ -13,7 +13,7 @@
 #include "hyperd/sandbox/factory.h"
 
 /* Raised when what is stored, or what is done to a machine before it is saved, changes. */
-#define TEMPLATE_FORMAT 2
+#define TEMPLATE_FORMAT 3
 
 #define MEMORY_FILE "memory"
 #define STATE_FILE  "state"
@@ -326,9 +326,28 @@ static int set_up_pod(struct agent *agent, uint64_t deadline_ns, struct error *e
 	Hyper__PodSetup setup = HYPER__POD_SETUP__INIT;
 
 	setup.loopback = true;
+	/* A pod's own is written over it, where a prepared container has it mounted. */
+	setup.machine_id = "00000000000000000000000000000000";
 	request.body_case = HYPER__REQUEST__BODY_POD_SETUP;
 	request.pod_setup = &setup;
 	return agent_call(agent, &request, deadline_ns, NULL, err);
+}
+
+/*
+ * A container that waits to be somebody's. A pod that has no use for it makes its own, so this may
+ * fail.
+ */
+static void prepare_container(struct build *b, uint64_t deadline_ns)
+{
+	Hyper__Request request = HYPER__REQUEST__INIT;
+	Hyper__ContainerCreate create = *b->shape->prepare;
+	struct error err = { 0 };
+
+	create.prepare = true;
+	request.body_case = HYPER__REQUEST__BODY_CONTAINER_CREATE;
+	request.container_create = &create;
+	if (agent_call(b->machine.agent, &request, deadline_ns, NULL, &err) < 0)
+		log_warn("template %s: preparing a container: %s", b->t->key, err.message);
 }
 
 /* What the machine is to hold when it is saved. */
@@ -356,6 +375,8 @@ static int fill(struct build *b, struct error *err)
 		r = machine_setup_disk(b->machine.agent, false, deadline_ns, err);
 	if (r == 0)
 		r = trim_memory(b->machine.agent, deadline_ns, err);
+	if (r == 0 && shape->disk_mounted && shape->prepare)
+		prepare_container(b, deadline_ns);
 	return r;
 }
 

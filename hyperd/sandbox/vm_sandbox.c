@@ -299,6 +299,7 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 	if (r < 0)
 		return r;
 	w.shape.disk_mounted = !(config->storage_existing && disk_exists(s));
+	w.shape.prepare = config->prepare;
 	w.shape.accel = use_kvm(factory) ? "kvm" : "tcg";
 	r = start_with(s, &w.shape, only_kvm || strcmp(w.shape.accel, "tcg") == 0, err);
 	if (r < 0 && r != -ECANCELED && strcmp(w.shape.accel, "kvm") == 0 && !only_kvm) {

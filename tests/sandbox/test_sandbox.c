@@ -55,8 +55,9 @@ struct world {
 	struct error why;
 	struct str output;
 	bool output_ended;
-	int record_fd;  /* where a daemon that is going to be killed writes its record */
-	json_t *record; /* and what it wrote */
+	uint64_t prepared_key; /* of the containers that are made; 0: none is made ahead */
+	int record_fd;         /* where a daemon that is going to be killed writes its record */
+	json_t *record;        /* and what it wrote */
 	struct error err;
 };
 
@@ -87,6 +88,25 @@ static void open_factory(struct world *w)
 	assert_ok(sandbox_factory_new(w->loop, w->jobs, &w->config, &w->factory, &w->err), w->err);
 }
 
+/* What the first container of a template's pods is like, but for what prepared.h names. */
+static const Hyper__ContainerCreate *to_prepare(struct world *w)
+{
+	static Hyper__ContainerCreate create = HYPER__CONTAINER_CREATE__INIT;
+	static Hyper__Process process = HYPER__PROCESS__INIT;
+	static Hyper__Capabilities capabilities = HYPER__CAPABILITIES__INIT;
+	static char *layers[] = { DIFF_ID }, *args[] = { "/bin/sh" };
+
+	process.args = args;
+	process.n_args = 1;
+	process.capabilities = &capabilities;
+	create.layers = layers;
+	create.n_layers = 1;
+	create.hosts = create.hostname_file = "\n";
+	create.process = &process;
+	create.prepared_key = w->prepared_key;
+	return w->prepared_key ? &create : NULL;
+}
+
 static struct sandbox_config config_of(struct world *w, const char *id, bool existing)
 {
 	static char storage[2][128];
@@ -99,7 +119,8 @@ static struct sandbox_config config_of(struct world *w, const char *id, bool exi
 					.storage = storage[turn],
 					.storage_existing = existing,
 					.layers = w->layers,
-					.layer_count = 1 };
+					.layer_count = 1,
+					.prepare = to_prepare(w) };
 }
 
 static struct sandbox *start(struct world *w, const char *id, bool existing)
@@ -170,6 +191,11 @@ static int create(struct world *w, struct sandbox *sandbox, const char *id, cons
 	create.n_layers = 1;
 	create.process = &process;
 	create.privileged = privileged;
+	if (w->prepared_key) {
+		create.prepared_key = w->prepared_key;
+		create.hosts = "127.0.0.1 localhost\n";
+		create.hostname_file = (char *)id;
+	}
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_CREATE;
 	request.container_create = &create;
 	return agent_call(sandbox_agent(sandbox), &request, deadline_in_ms(DEADLINE_MS), NULL,
@@ -246,6 +272,41 @@ static void runs(void *arg)
 	assert_string_equal(str_text(&w->output), "runb\n");
 	sandbox_stop(b, 0);
 	sandbox_stop(a, 5000);
+	assert_int_equal(w->died, 0);
+}
+
+static void prepared_is_taken(void *arg)
+{
+	struct world *w = arg;
+	struct sandbox *a, *b;
+
+	w->prepared_key = 7;
+	a = start(w, "prepa", false);
+	b = start(w, "prepb", false);
+	assert_int_equal(run(w, a, "mine",
+			     "cat /etc/hosts /etc/hostname /proc/1/mountinfo; echo kept > /file",
+			     false),
+			 0);
+	assert_contains(str_text(&w->output), "127.0.0.1 localhost\nmine");
+	assert_contains(str_text(&w->output), "containers/.prepared/upper");
+	/* There is one; what is not like it, and the next, are made anew. */
+	assert_int_equal(run(w, a, "next", "cat /etc/hostname /proc/1/mountinfo", false), 0);
+	assert_contains(str_text(&w->output), "next");
+	assert_contains(str_text(&w->output), "containers/next/upper");
+	w->prepared_key = 8;
+	assert_int_equal(run(w, b, "other", "cat /proc/1/mountinfo", false), 0);
+	assert_contains(str_text(&w->output), "containers/other/upper");
+	/* A program that is not there, said as ever. */
+	w->prepared_key = 7;
+	assert_int_equal(run(w, b, "gone", "exec /none", false), 127);
+	sandbox_stop(b, 0);
+	/* Its files have its name by now. */
+	sandbox_stop(a, 5000);
+	a = start(w, "prepa", true);
+	assert_int_equal(run(w, a, "mine", "cat /file; cat /proc/1/mountinfo", false), 0);
+	assert_contains(str_text(&w->output), "kept\n");
+	assert_contains(str_text(&w->output), "containers/mine/upper");
+	sandbox_stop(a, 0);
 	assert_int_equal(w->died, 0);
 }
 
@@ -735,6 +796,7 @@ struct test {
 
 static const struct test tests[] = {
 	{ "runs", runs, true, true },
+	{ "prepared_is_taken", prepared_is_taken, true, false },
 	{ "restarts", restarts, true, true },
 	{ "starts_together", starts_together, true, true },
 	{ "is_canceled", is_canceled, true, true },
