@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <libgen.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -15,23 +15,11 @@
 
 static const char file_scheme[] = "file://";
 
-static json_t *base64(const char *data, size_t len)
-{
-	autofree unsigned char *text = malloc(len / 3 * 4 + 5);
-	int n;
-
-	if (!text)
-		return NULL;
-	n = EVP_EncodeBlock(text, (const unsigned char *)data, (int)len);
-	return json_stringn((const char *)text, (size_t)n);
-}
-
 /* One item of a "files" list: what its "uri" names on this side becomes its content, as base64. */
 static int resolve_file(json_t *file, const char *dir, struct error *err)
 {
 	const char *uri = json_string_value(json_object_get(file, "uri"));
-	autofree char *path = NULL, *content = NULL;
-	json_t *encoded;
+	autofree char *path = NULL, *content = NULL, *encoded = NULL;
 	size_t len;
 	int r;
 
@@ -45,11 +33,11 @@ static int resolve_file(json_t *file, const char *dir, struct error *err)
 	r = file_read(AT_FDCWD, path, CONTENT_MAX_BYTES, &content, &len, err);
 	if (r < 0)
 		return r;
-	encoded = base64(content, len);
+	encoded = base64_encode(content, len);
 	if (!encoded)
 		return error_nomem(err);
 	json_object_del(file, "uri");
-	json_object_set_new(file, "content", encoded);
+	json_object_set_new(file, "content", json_string(encoded));
 	json_object_set_new(file, "encoding", json_string("base64"));
 	return 0;
 }

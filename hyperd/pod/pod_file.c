@@ -7,9 +7,9 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "base/yaml_json.h"
 #include "hyperd/pod/oci_defaults.h"
 #include "hyperd/pod/pod_file_reader.h"
-#include "hyperd/pod/pod_yaml.h"
 #include "hyperd/pod/spec_fields.h"
 
 #define POD_FILE_MAX_BYTES (16u << 20)
@@ -435,7 +435,7 @@ static int parse_tree(const char *text, size_t len, json_t **ret, struct error *
 	while (i < len && isspace((unsigned char)text[i]))
 		i++;
 	return i < len && text[i] == '{' ? json_parse(text, len, ret, err)
-					 : pod_yaml_parse(text, len, ret, err);
+					 : yaml_to_json(text, len, ret, err);
 }
 
 int pod_file_parse(const char *text, size_t len, const char *file_dir, struct pod_spec **ret,

@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/file.h"
-#include "hyperd/pod/base64.h"
 #include "hyperd/pod/pod_file_reader.h"
 
 /* ------------------------------------------------------------------ files */

@@ -1,8 +1,8 @@
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "hyperd/pod/base64.h"
 #include "hyperd/pod/spec_fields.h"
 
 static const void *at(const void *object, size_t offset)
