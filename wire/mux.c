@@ -84,6 +84,7 @@ void mux_free(struct mux *mux)
 {
 	if (!mux)
 		return;
+	mux->connected = false; /* nothing is said any more */
 	while (!list_empty(&mux->streams))
 		mux_stream_close(container_of(mux->streams.next, struct mux_stream, node));
 	str_done(&mux->frame);
