@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -128,6 +129,10 @@ class Daemon:
                 raise RuntimeError("hyperd did not start:\n" + self.log_text())
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.02)
+
+    def complaints(self):
+        """What sanitizers have said."""
+        return re.findall(r".*(?:runtime error|AddressSanitizer:|LeakSanitizer:).*", (self.state / "hyperd.log").read_text(errors="replace"))
 
     def log_text(self):
         return (self.state / "hyperd.log").read_text(errors="replace")[-8000:]
@@ -273,6 +278,7 @@ def shared_daemon(images):
         status = made.stop()
         left = made.traces.all()
         assert status == 0, made.log_text()
+        assert not made.complaints()
         assert not left, f"left behind: {json.dumps(left, indent=1)}\n{made.log_text()}"
     finally:
         with contextlib.suppress(RuntimeError):
@@ -309,16 +315,18 @@ def new_daemon(images):
         return daemon
 
     yield make
-    left = {}
+    left, complaints = {}, []
     for daemon in made:
         try:
             if daemon.process and daemon.process.poll() is None:
                 daemon.clear()
             daemon.stop()
             left.update(daemon.traces.all())
+            complaints += daemon.complaints()
         finally:
             daemon.remove()
     assert not left, f"left behind: {json.dumps(left, indent=1)}"
+    assert not complaints
 
 
 @pytest.fixture(params=ISOLATIONS)
