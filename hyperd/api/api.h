@@ -110,43 +110,31 @@ json_t *api_image_labels(struct image *image);
 
 /* ------------------------------------------------------------------ handlers */
 
-#define API_HANDLERS(X)                                                                            \
-	/* docker/system.c */                                                                      \
-	X(docker_ping)                                                                             \
-	X(docker_version)                                                                          \
-	X(docker_info)                                                                             \
-	X(docker_df)                                                                               \
-	X(docker_auth) X(docker_plugins) X(docker_not_swarm)                                       \
-		X(docker_unsupported) /* docker/events.c */                                        \
-		X(docker_events)      /* docker/containers_list.c, containers_create.c,            \
-					 container_inspect.c */                                    \
-		X(docker_container_list) X(docker_container_create)                                \
-			X(docker_container_inspect) /* docker/containers.c */                      \
-		X(docker_container_start) X(docker_container_stop) X(docker_container_restart)     \
-			X(docker_container_kill) X(docker_container_pause)                         \
-				X(docker_container_unpause) X(docker_container_rename) X(          \
-					docker_container_update) X(docker_container_wait)          \
-					X(docker_container_remove) X(docker_container_prune) X(    \
-						docker_container_top)                              \
-						X(docker_container_resize) /* docker/stats.c */    \
-		X(docker_container_stats) /* docker/attach.c, logs.c, exec.c */                    \
-		X(docker_container_attach) X(docker_container_attach_websocket)                    \
-			X(docker_container_logs) X(docker_exec_create) X(docker_exec_start) X(     \
-				docker_exec_resize)                                                \
-				X(docker_exec_inspect) /* docker/images.c, images_transfer.c */    \
-		X(docker_image_list) X(docker_image_inspect) X(docker_image_history)               \
-			X(docker_image_tag) X(docker_image_remove) X(docker_image_prune)           \
-				X(docker_image_search) X(docker_image_create) X(docker_image_load) \
-					X(docker_image_save) /* docker/networks.c */               \
-		X(docker_network_list) X(docker_network_inspect) X(docker_volume_list)             \
-			X(docker_volume_inspect) /* native/info.c, pods.c */                       \
-		X(native_info) X(native_pod_list) X(native_pod_create) X(native_pod_inspect)       \
-			X(native_pod_start) X(native_pod_stop) X(native_pod_restart)               \
-				X(native_pod_kill) X(native_pod_pause) X(native_pod_unpause) X(    \
-					native_pod_rename) X(native_pod_remove) X(native_pod_wait) \
-					X(native_pod_stats) X(native_pod_console)                  \
-						X(native_pod_timing) X(native_pod_exec)            \
-							X(native_pod_add_container)
-
-#define API_DECLARE(name) http_handler name;
-API_HANDLERS(API_DECLARE)
+/* docker/system.c */
+http_handler docker_ping, docker_version, docker_info, docker_df, docker_auth, docker_plugins,
+	docker_not_swarm, docker_unsupported;
+/* docker/events.c */
+http_handler docker_events;
+/* docker/containers_list.c, containers_create.c, container_inspect.c */
+http_handler docker_container_list, docker_container_create, docker_container_inspect;
+/* docker/stats.c */
+http_handler docker_container_stats;
+/* docker/attach.c, logs.c, exec.c */
+http_handler docker_container_attach, docker_container_attach_websocket, docker_container_logs,
+	docker_exec_create, docker_exec_start, docker_exec_inspect;
+/* docker/containers.c, containers_list.c (prune) */
+http_handler docker_container_start, docker_container_stop, docker_container_restart,
+	docker_container_kill, docker_container_pause, docker_container_unpause,
+	docker_container_rename, docker_container_wait, docker_container_remove,
+	docker_container_prune, docker_container_resize;
+/* docker/images.c, images_transfer.c */
+http_handler docker_image_list, docker_image_inspect, docker_image_history, docker_image_tag,
+	docker_image_remove, docker_image_prune, docker_image_search, docker_image_create,
+	docker_image_load, docker_image_save;
+/* docker/networks.c */
+http_handler docker_network_list, docker_network_inspect, docker_volume_list, docker_volume_inspect;
+/* native/info.c, pods.c */
+http_handler native_info, native_pod_list, native_pod_create, native_pod_inspect, native_pod_start,
+	native_pod_stop, native_pod_restart, native_pod_kill, native_pod_pause, native_pod_unpause,
+	native_pod_remove, native_pod_wait, native_pod_stats, native_pod_console, native_pod_timing,
+	native_pod_exec, native_pod_add_container;
