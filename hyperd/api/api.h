@@ -121,12 +121,13 @@ http_handler docker_container_list, docker_container_create, docker_container_in
 http_handler docker_container_stats;
 /* docker/attach.c, logs.c, exec.c */
 http_handler docker_container_attach, docker_container_attach_websocket, docker_container_logs,
-	docker_exec_create, docker_exec_start, docker_exec_inspect;
+	docker_exec_create, docker_exec_start, docker_exec_inspect, docker_exec_resize;
 /* docker/containers.c, containers_list.c (prune) */
 http_handler docker_container_start, docker_container_stop, docker_container_restart,
 	docker_container_kill, docker_container_pause, docker_container_unpause,
 	docker_container_rename, docker_container_wait, docker_container_remove,
-	docker_container_prune, docker_container_resize;
+	docker_container_prune, docker_container_resize, docker_container_update,
+	docker_container_top;
 /* docker/images.c, images_transfer.c */
 http_handler docker_image_list, docker_image_inspect, docker_image_history, docker_image_tag,
 	docker_image_remove, docker_image_prune, docker_image_search, docker_image_create,
@@ -137,4 +138,4 @@ http_handler docker_network_list, docker_network_inspect, docker_volume_list, do
 http_handler native_info, native_pod_list, native_pod_create, native_pod_inspect, native_pod_start,
 	native_pod_stop, native_pod_restart, native_pod_kill, native_pod_pause, native_pod_unpause,
 	native_pod_remove, native_pod_wait, native_pod_stats, native_pod_console, native_pod_timing,
-	native_pod_exec, native_pod_add_container;
+	native_pod_exec, native_pod_add_container, native_pod_rename;
