@@ -1,5 +1,6 @@
 """hyperctl as people use it, with the real daemon, on both isolations."""
 import json
+import time
 import os
 import subprocess
 
@@ -25,6 +26,13 @@ containers:
 
 def run(daemon, isolation, *args, stdin=None, check=False):
     return daemon.hyperctl("run", "--isolation", isolation, *args, input=stdin, check=check)
+
+
+def until_logged(daemon, name, text):
+    """A start is over when the process runs; what it writes comes in its own time."""
+    deadline = time.monotonic() + 60
+    while (logged := daemon.hyperctl("logs", name).stdout) != text:
+        assert text.startswith(logged) and time.monotonic() < deadline, logged
 
 
 def test_run_gives_outputs_and_exit_code(daemon, isolation):
@@ -72,7 +80,7 @@ def test_life_of_a_container(daemon, isolation):
     assert daemon.hyperctl("exec", "bg", "no-such-command", check=False).returncode in (126, 127)
     assert "sleep 1000" in daemon.hyperctl("top", "bg").stdout
     assert daemon.hyperctl("inspect", "-f", "{{.State.Status}} {{.Config.Labels.a}}", "bg").stdout == "running b\n"
-    assert daemon.hyperctl("logs", "bg").stdout == "started\n"
+    until_logged(daemon, "bg", "started\n")
     assert " started" in daemon.hyperctl("logs", "-t", "--since", "10m", "bg").stdout
     row = daemon.hyperctl("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.HostMem}}").stdout.split()
     assert row[0] == "bg" and row[1] in ("1", "2") and row[2].endswith("iB")
@@ -84,8 +92,9 @@ def test_life_of_a_container(daemon, isolation):
     assert daemon.hyperctl("wait", "other").stdout == "137\n"
     assert daemon.hyperctl("exec", "other", "true", check=False).returncode == 1
     daemon.hyperctl("start", "other")
+    until_logged(daemon, "other", "started\n" * 2)
     daemon.hyperctl("restart", "-t", "0", "other")
-    assert daemon.hyperctl("logs", "other").stdout == "started\n" * 3
+    until_logged(daemon, "other", "started\n" * 3)
     assert daemon.hyperctl("logs", "-n", "1", "other").stdout == "started\n"
     assert daemon.hyperctl("rm", "other", check=False).returncode == 1
     assert daemon.hyperctl("kill", "-s", "KILL", "other").stdout == "other\n"
@@ -120,7 +129,7 @@ def test_verbs_take_pods(daemon, isolation, tmp_path):
     assert daemon.hyperctl("inspect", "-f", "{{.State}} {{.Isolation}} {{len .Containers}}", "p").stdout == f"running {isolation} 2\n"
     done = daemon.hyperctl("exec", "p", "true", check=False)
     assert done.returncode == 1 and "p-a, p-b" in done.stderr
-    assert daemon.hyperctl("logs", "p").stdout == "p-b | b\n"
+    until_logged(daemon, "p", "p-b | b\n")
     top = daemon.hyperctl("top", "p").stdout
     assert top.count("sleep 1000") == 2 and top.startswith("CONTAINER")
     # A container more, in the same sandbox, and one beside the init.
