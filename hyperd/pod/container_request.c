@@ -398,10 +398,8 @@ Hyper__ContainerCreate *container_prepare_request(struct arena *arena, const str
 	uint8_t *packed;
 	size_t len;
 
-	/* Files that come before the start may say who the user is. A terminal and an init are made
-	 * by the process that runs. A filter of one's own may forbid what a waiting process needs.
-	 */
-	if (create->init_process || process->terminal || c->spec->file_count || c->spec->seccomp)
+	/* A filter of one's own may forbid what a waiting process needs. */
+	if (c->spec->seccomp)
 		return NULL;
 	like->id = (char *)"";
 	like->limits = NULL;
@@ -412,10 +410,18 @@ Hyper__ContainerCreate *container_prepare_request(struct arena *arena, const str
 	process->args = NULL;
 	process->env = NULL;
 	process->n_args = process->n_env = 0;
+	/* A terminal and an init are made by the process that runs: such a container leaves to
+	 * others what it cannot take. */
+	process->terminal = false;
+	process->rows = process->columns = 0;
+	like->init_process = false;
 	len = hyper__container_create__get_packed_size(like);
 	packed = arena_alloc(arena, len);
 	hyper__container_create__pack(like, packed);
-	create->prepared_key = like->prepared_key = hash_bytes(packed, len);
+	like->prepared_key = hash_bytes(packed, len);
+	/* Files that come before the start may say who the user is. */
+	if (!create->init_process && !create->process->terminal && !c->spec->file_count)
+		create->prepared_key = like->prepared_key;
 	/* The program, so that it is read ahead; no other pod sees what else this one was told. */
 	process->args = create->process->args;
 	process->n_args = 1;

@@ -120,6 +120,8 @@ static struct sandbox_config config_of(struct world *w, const char *id, bool exi
 					.storage_existing = existing,
 					.layers = w->layers,
 					.layer_count = 1,
+					/* A template of its own. */
+					.memory_bytes = w->prepared_key ? 160u << 20 : 0,
 					.prepare = to_prepare(w) };
 }
 
