@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "hyperd/sandbox/rehearsal.h"
 
 /* Templates that ready clones are kept of; the one that rested longest makes room. */
 #define MAX_KINDS 4
@@ -15,7 +16,11 @@
 /* A template whose clones keep dying is left alone. */
 #define MAX_FAILURES 3
 
-#define TAKE_DEADLINE_MS 5000
+#define TAKE_DEADLINE_MS      5000
+#define REHEARSAL_DEADLINE_MS 10000
+
+#define REST_NS     (300 * NSEC_PER_MSEC)
+#define REST_MAX_NS (1000 * NSEC_PER_MSEC)
 
 struct pool {
 	struct sandbox_factory *factory; /* borrowed */
@@ -23,6 +28,8 @@ struct pool {
 	struct list dead;                /* of clone.node: to be ended by the filler */
 	struct task *filler;             /* reference to the last one; NULL before the first */
 	unsigned clones;
+	/* When clones were asked for: the last time, and the first since the pool was full. */
+	uint64_t taken_ns, taken_first_ns;
 	bool filling, closing;
 };
 
@@ -40,6 +47,7 @@ struct clone {
 	struct kind *kind; /* borrowed; NULL once dead */
 	struct machine machine;
 	char *disk_path; /* owned */
+	struct rehearsal rehearsal;
 };
 
 /* ------------------------------------------------------------------ copies of shapes */
@@ -62,6 +70,7 @@ static int shape_copy(const struct shape *from, struct shape *to)
 		calloc(from->on_disk_count ? from->on_disk_count : 1, sizeof(*layers));
 
 	*to = *from;
+	to->prepare = NULL; /* the template has it */
 	to->streamed = NULL;
 	to->streamed_count = 0;
 	to->on_disk = layers;
@@ -130,7 +139,14 @@ static void clone_lost(struct agent *agent, const struct error *why, void *owner
 }
 
 static const struct vm_events clone_vm_events = { .exited = clone_exited };
-static const struct agent_events clone_agent_events = { .lost = clone_lost };
+static void clone_event(struct agent *agent, const Hyper__Event *event, void *owner)
+{
+	struct clone *clone = owner;
+
+	rehearsal_event(&clone->rehearsal, event);
+}
+
+static const struct agent_events clone_agent_events = { .event = clone_event, .lost = clone_lost };
 
 static int clone_start(struct clone *clone, struct template *t, const struct shape *shape,
 		       struct error *err)
@@ -161,7 +177,10 @@ static int clone_start(struct clone *clone, struct template *t, const struct sha
 	options.state_fd = state;
 	r = machine_start(factory, &options, &machine, err);
 	clone->machine = machine;
-	return r;
+	/* One that does not play is one that does not work. */
+	return r < 0 ? r
+		     : rehearse(machine.agent, &clone->rehearsal,
+				deadline_in_ms(REHEARSAL_DEADLINE_MS), err);
 }
 
 /* ------------------------------------------------------------------ kinds */
@@ -274,6 +293,22 @@ static void fill_one(struct pool *pool, struct kind *kind)
 	template_unref(t);
 }
 
+/* The processors are for the pod that was just served; not for ever, when they keep coming. */
+static int rest(const struct pool *pool)
+{
+	uint64_t until;
+
+	for (;;) {
+		until = pool->taken_ns + REST_NS;
+		if (until > pool->taken_first_ns + REST_MAX_NS)
+			until = pool->taken_first_ns + REST_MAX_NS;
+		if (pool->closing || now_ns() >= until)
+			return 0;
+		if (task_sleep_until(until) == -ECANCELED)
+			return -ECANCELED;
+	}
+}
+
 static void fill(void *arg)
 {
 	struct pool *pool = arg;
@@ -281,6 +316,8 @@ static void fill(void *arg)
 	struct list *node;
 
 	while (!task_canceled()) {
+		if (rest(pool) < 0)
+			break;
 		drop_some(pool);
 		node = list_pop(&pool->dead);
 		if (node) {
@@ -324,6 +361,9 @@ void pool_refill(struct sandbox_factory *factory, struct template *t, const stru
 	if (!kind && !(kind = kind_new(pool, t, shape)))
 		return;
 	to_front(pool, kind);
+	pool->taken_ns = now_ns();
+	if (!pool->filling)
+		pool->taken_first_ns = pool->taken_ns;
 	kick(pool);
 }
 
