@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EXIT_DAEMON    125
 #define EXIT_NOT_RUN   126
 #define EXIT_NOT_FOUND 127
 
@@ -145,7 +144,7 @@ int wait_result(struct response *wait, struct error *err)
 	message = json_string_value(json_object_get(json_object_get(answer, "Error"), "Message"));
 	if (message && *message) {
 		r = error_set(err, ERROR_FAILED, "%s", message);
-		start_failure_code(err);
+		start_failure_code(err, EXIT_DAEMON_FAILED);
 		return r;
 	}
 	code = json_object_get(answer, "StatusCode");
@@ -154,7 +153,7 @@ int wait_result(struct response *wait, struct error *err)
 	return (int)(json_integer_value(code) & 0xff);
 }
 
-void start_failure_code(struct error *err)
+void start_failure_code(struct error *err, int otherwise)
 {
 	static const struct {
 		const char *text;
@@ -172,7 +171,7 @@ void start_failure_code(struct error *err)
 		{ "Exec format error", EXIT_NOT_RUN },
 	};
 
-	err->exit_code = EXIT_DAEMON;
+	err->exit_code = otherwise;
 	if (err->kind == ERROR_DENIED || err->kind == ERROR_UNAVAILABLE)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

@@ -38,5 +38,6 @@ int attached_open_wait(struct attached *attached, const char *condition, struct 
 int attached_run(struct attached *attached, struct error *err);
 /* The exit code in the answer of a wait that has come to its end. */
 int wait_result(struct response *wait, struct error *err);
-/* ERR of a failed start gets the exit code that Docker gives such: 127, 126 or 125. */
-void start_failure_code(struct error *err);
+/* ERR of a failed start gets the exit code that Docker gives such: 127, 126, or OTHERWISE. */
+#define EXIT_DAEMON_FAILED 125
+void start_failure_code(struct error *err, int otherwise);

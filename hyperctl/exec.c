@@ -103,7 +103,7 @@ static int exec_start(struct ctl *ctl, const struct exec_options *o, const struc
 	request.body_len = strlen(text);
 	r = client_open(&ctl->client, &request, ret, err);
 	if (r < 0)
-		start_failure_code(err);
+		start_failure_code(err, 1);
 	return r;
 }
 

@@ -232,7 +232,7 @@ static int run_attached(struct pod_session *session, struct error *err)
 	if (r == 0)
 		r = start(session, err);
 	if (r < 0) {
-		start_failure_code(err);
+		start_failure_code(err, EXIT_DAEMON_FAILED);
 		return r;
 	}
 	timing_mark(&session->timing, TIMING_STARTED);
@@ -274,7 +274,7 @@ static int run(struct pod_session *session, struct error *err)
 		return run_attached(session, err);
 	r = start(session, err);
 	if (r < 0)
-		start_failure_code(err);
+		start_failure_code(err, EXIT_DAEMON_FAILED);
 	else
 		puts(id);
 	return r;

@@ -43,7 +43,7 @@ static int start(struct run *run, struct error *err)
 		return error_nomem(err);
 	r = client_call(run->attached.client, "POST", path, NULL, NULL, NULL, err);
 	if (r < 0)
-		start_failure_code(err);
+		start_failure_code(err, EXIT_DAEMON_FAILED);
 	else
 		timing_mark(&run->timing, TIMING_STARTED);
 	return r;

@@ -48,9 +48,9 @@ class Terminal:
         self.keys("Enter")
 
     def mode(self):
-        """The terminal's settings, asked by a program in it; only meaningful at the shell's prompt."""
+        """The terminal's settings but its size, asked by a program in it; only meaningful at the shell's prompt."""
         path = self.directory / f"mode{time.monotonic_ns()}"
-        self.run(f"clear; stty -a >{path}; mv {path} {path}.done")
+        self.run(f"clear; stty -a | tail -n +2 >{path}; mv {path} {path}.done")
         self.wait("the terminal's mode", lambda: os.path.exists(f"{path}.done"))
         return open(f"{path}.done", encoding="utf-8").read()
 
