@@ -300,7 +300,8 @@ int launch_run(const Hyper__Process *spec, const char *home, struct error *err)
 	if (!argv || !env)
 		return error_nomem(err);
 	memcpy(argv, spec->args, spec->n_args * sizeof(*argv));
-	memcpy(env, spec->env, spec->n_env * sizeof(*env));
+	if (spec->n_env)
+		memcpy(env, spec->env, spec->n_env * sizeof(*env));
 	if (!find_env(spec->env, spec->n_env, "HOME"))
 		env[spec->n_env] = strf("HOME=%s", home && *home ? home : "/");
 	r = launch_find_program(spec, program, err);

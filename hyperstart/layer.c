@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "hyperstart/agent.h"
 #include "hyperstart/block.h"
@@ -15,7 +15,7 @@
 #define DIGEST_MAX 256
 /* LAYERS_DIR/4294967295.erofs */
 #define LAYER_PATH_MAX 64
-/* Left free in the file system that layers are received into. */
+/* Memory left free when a layer has been received. */
 #define SPARE_BYTES (4u << 20)
 
 struct layer {
@@ -220,16 +220,28 @@ static const struct mux_stream_events stream_events = {
 	.reset = stream_reset,
 };
 
+/* What can be had without swapping or killing; a file system's free space says nothing about it. */
+static uint64_t memory_available(void)
+{
+	static const char key[] = "MemAvailable:";
+	autofree char *text = NULL;
+	const char *p;
+
+	if (file_read(AT_FDCWD, "/proc/meminfo", 65536, &text, NULL, NULL) < 0)
+		return UINT64_MAX;
+	p = strstr(text, key);
+	return p ? strtoull(p + strlen(key), NULL, 10) * 1024 : UINT64_MAX;
+}
+
 static int receive_begin(struct layer *layer, const Hyper__LayerStream *source, struct error *err)
 {
 	char path[LAYER_PATH_MAX];
-	struct sysinfo memory;
+	uint64_t available = memory_available();
 	int r;
 
 	if (source->size_bytes == 0)
 		return error_set(err, ERROR_INVALID, "a layer of 0 bytes");
-	if (sysinfo(&memory) == 0 &&
-	    source->size_bytes + SPARE_BYTES > (uint64_t)memory.freeram * memory.mem_unit)
+	if (available < SPARE_BYTES || source->size_bytes > available - SPARE_BYTES)
 		return error_set(err, ERROR_LIMIT,
 				 "%llu bytes do not fit into the guest's memory: send it on a disk",
 				 (unsigned long long)source->size_bytes);

@@ -56,6 +56,13 @@ struct mux_stream {
 	 */
 	struct str kept;
 	uint64_t acknowledged, sent;
+	/*
+	 * What the other side says it has handled; the window counts from there. It is less than
+	 * `acknowledged` only after an adoption: what an older host sent is the agent's already,
+	 * but may still wait there. Unknown until it says so.
+	 */
+	uint64_t handled_there;
+	bool handled_there_known;
 	bool ended, end_sent, end_acknowledged, wants_room, held;
 
 	/* Receiving. */
@@ -273,23 +280,30 @@ static void data_read(struct mux_stream *s)
 static void ack_read(struct mux_stream *s)
 {
 	uint64_t upto = s->mux->header.offset, limit = s->held ? end_offset(s) : s->sent;
-	bool was_held = s->held, end = s->end_sent && upto == end_offset(s) + 1;
+	bool was_held = s->held, end = false;
 
+	/* To a host that has not ended the stream it says that an older one has. */
+	if (upto == end_offset(s) + 1 && s->sent == end_offset(s))
+		end = s->end_sent || s->mux->side == MUX_HOST;
+	if (end)
+		s->ended = s->end_sent = true;
 	upto -= end;
-	/* A host that adopted a stream counts what the agent had received as acknowledged, and the
-	 * agent is still busy handling it. */
-	if (!s->held && upto < s->acknowledged)
-		return;
-	if (upto < s->acknowledged || upto > limit) {
+	if ((s->held && upto < s->acknowledged) || upto > limit) {
 		broken(s->mux, "acknowledgement of what was not sent");
 		return;
 	}
-	str_consume(&s->kept, (size_t)(upto - s->acknowledged));
-	s->acknowledged = upto;
+	if (upto > s->handled_there)
+		s->handled_there = upto;
+	s->handled_there_known = true;
+	if (upto > s->acknowledged) {
+		str_consume(&s->kept, (size_t)(upto - s->acknowledged));
+		s->acknowledged = upto;
+	}
 	if (s->held) {
 		s->held = false;
 		s->sent = upto;
 		s->end_sent = s->end_acknowledged = false;
+		s->ack_wanted = true; /* the new host does not know how far this side is */
 	}
 	if (end)
 		s->end_acknowledged = true;
@@ -299,7 +313,7 @@ static void ack_read(struct mux_stream *s)
 	bool closed = false;
 
 	s->closed_flag = &closed;
-	if (s->wants_room && s->kept.len < MUX_WINDOW_BYTES && !s->ended) {
+	if (s->wants_room && mux_stream_room(s) && !s->ended) {
 		s->wants_room = false;
 		s->events->writable(s);
 	}
@@ -580,6 +594,7 @@ int mux_stream_open(struct mux *mux, uint32_t id, const struct mux_stream_events
 	s->owner = owner;
 	s->id = id;
 	s->acknowledged = s->sent = sent;
+	s->handled_there_known = sent == 0;
 	s->received = s->handled = s->ack_told = received;
 	list_init(&s->sending_node);
 	list_append(&mux->streams, &s->node);
@@ -657,7 +672,11 @@ uint32_t mux_stream_id(const struct mux_stream *s)
 
 size_t mux_stream_room(const struct mux_stream *s)
 {
-	return s->ended || s->kept.len >= MUX_WINDOW_BYTES ? 0 : MUX_WINDOW_BYTES - s->kept.len;
+	uint64_t outstanding = end_offset(s) - s->handled_there;
+
+	if (s->ended || !s->handled_there_known || outstanding >= MUX_WINDOW_BYTES)
+		return 0;
+	return MUX_WINDOW_BYTES - (size_t)outstanding;
 }
 
 ssize_t mux_stream_send(struct mux_stream *s, const void *data, size_t len)
@@ -709,5 +728,6 @@ uint64_t mux_stream_handled(const struct mux_stream *s)
 
 bool mux_stream_drained(const struct mux_stream *s)
 {
-	return s->kept.len == 0 && (!s->ended || s->end_acknowledged);
+	return s->kept.len == 0 && s->handled_there_known && s->handled_there >= s->acknowledged &&
+	       (!s->ended || s->end_acknowledged);
 }

@@ -101,7 +101,9 @@ size_t mux_messages_queued(const struct mux *mux);
  * Opens this side of stream ID (not 0; the host chooses ids). Both sides open a stream before
  * either uses it; a frame for a stream that is not open is ignored. SENT and RECEIVED are 0 except
  * in adoption: the offset from which this side will send, and up to which it has handled input. In
- * adoption the host opens, then calls mux_stream_ack(stream, 0) to tell the agent where to go on.
+ * adoption the host opens, then calls mux_stream_ack(stream, 0) to tell the agent where to go on;
+ * the agent's answer says how much of what an older host sent it has handled, and only then is
+ * there room to send.
  */
 int mux_stream_open(struct mux *mux, uint32_t id, const struct mux_stream_events *events,
 		    void *owner, uint64_t sent, uint64_t received, struct mux_stream **ret);

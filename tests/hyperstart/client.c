@@ -92,7 +92,7 @@ void client_connect(struct client *client, const char *path, bool takeover)
 	client_ok(client, REQUEST(hello, HELLO, &hello));
 }
 
-void client_done(struct client *client)
+void client_forget_messages(struct client *client)
 {
 	struct list *node;
 
@@ -102,6 +102,11 @@ void client_done(struct client *client)
 		hyper__envelope__free_unpacked(m->envelope, NULL);
 		free(m);
 	}
+}
+
+void client_done(struct client *client)
+{
+	client_forget_messages(client);
 	mux_free(client->mux);
 	client->mux = NULL;
 	close(client->fd);

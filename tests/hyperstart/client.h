@@ -41,6 +41,8 @@ struct client_stream {
 
 /* TAKEOVER: as a daemon that succeeds another. Says Hello. */
 void client_connect(struct client *client, const char *path, bool takeover);
+/* Throws away what has not been asked for. */
+void client_forget_messages(struct client *client);
 /* Drops the connection as a killed daemon does. */
 void client_done(struct client *client);
 

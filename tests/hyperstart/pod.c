@@ -57,6 +57,16 @@ static bool is_dynamic(const char *path)
 	       memmem(data, len < 4096 ? len : 4096, "ld-linux", 8);
 }
 
+static struct test_pod *current;
+
+/* Told to end (a timeout): what lives outside this process goes first. */
+static void interrupted(int sig)
+{
+	if (current)
+		test_pod_stop(current);
+	_exit(128 + sig);
+}
+
 void test_pod_init(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -72,6 +82,8 @@ void test_pod_init(int argc, char **argv)
 	if (access(BUSYBOX, X_OK) < 0)
 		skip_all("no static busybox at " BUSYBOX);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGTERM, interrupted);
+	signal(SIGINT, interrupted);
 }
 
 /* ------------------------------------------------------------------ control groups */
@@ -295,8 +307,6 @@ void test_pod_add_layer(struct test_pod *pod, const char *name)
 	add.directory = directory;
 	client_ok(&pod->client, REQUEST(layer_add, LAYER_ADD, &add));
 }
-
-static struct test_pod *current;
 
 struct test_pod *test_pod_start(void)
 {
