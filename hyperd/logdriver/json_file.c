@@ -385,15 +385,18 @@ static void add_record(struct json_log *j, enum log_stream stream, uint64_t time
 		       const char *data, size_t len)
 {
 	struct error err = { 0 };
-	char time[LOG_TIME_BYTES];
 
 	/* As Docker: a file is full when it has reached the limit before a record is added. */
 	if (is_full(j) && j->size + j->batch.len > 0) {
 		note_failure(j, write_batch(j, &err), &err);
 		note_failure(j, json_rotate(j, &err), &err);
 	}
-	log_time_format(time_ns, time);
-	json_record_add(&j->batch, stream, time, j->attrs, data, len);
+	/* All records of what arrived together bear one time. */
+	if (time_ns != j->time_ns) {
+		log_time_format(time_ns, j->time);
+		j->time_ns = time_ns;
+	}
+	json_record_add(&j->batch, stream, j->time, j->attrs, data, len);
 	j->streams[stream].recorded += len;
 	if (j->batch.len >= JSON_BATCH_BYTES)
 		note_failure(j, write_batch(j, &err), &err);

@@ -10,6 +10,7 @@
  */
 #include "base/str.h"
 #include "hyperd/logdriver/driver.h"
+#include "hyperd/logdriver/json_record.h"
 
 /* Docker cuts longer lines. */
 #define JSON_LINE_BYTES (16u * 1024)
@@ -40,6 +41,8 @@ struct json_log {
 		uint64_t recorded; /* bytes of the stream in records, those of the batch too */
 		uint64_t stored;   /* bytes of the stream in the file */
 	} streams[LOG_STREAM_COUNT];
+	uint64_t time_ns; /* the time that `time` shows */
+	char time[LOG_TIME_BYTES];
 	struct error failure; /* of a write since the last flush that was asked for */
 };
 

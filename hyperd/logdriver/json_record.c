@@ -182,28 +182,55 @@ static size_t escape_one(struct str *to, const uint8_t *s, size_t left)
 	return n;
 }
 
+/* How many bytes at S stand for themselves. */
+static size_t plain_run(const uint8_t *s, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && is_plain(s[i]))
+		i++;
+	return i;
+}
+
 void json_escape(struct str *to, const char *text, size_t len)
 {
 	const uint8_t *s = (const uint8_t *)text;
 
-	for (size_t i = 0; i < len;) {
-		size_t start = i;
+	while (len) {
+		size_t n = plain_run(s, len);
 
-		while (i < len && is_plain(s[i]))
-			i++;
-		if (i > start)
-			str_append(to, s + start, i - start);
-		if (i < len)
-			i += escape_one(to, s + i, len - i);
+		if (n)
+			str_append(to, s, n);
+		if (n < len)
+			n += escape_one(to, s + n, len - n);
+		s += n;
+		len -= n;
 	}
 }
 
+/* What stands around a line is put together once for all lines alike. */
 void json_record_add(struct str *to, enum log_stream stream, const char *time, const char *attrs,
 		     const char *data, size_t len)
 {
+	bool newline = len && data[len - 1] == '\n';
+	char tail[160];
+	int n;
+
 	str_append(to, "{\"log\":\"", 8);
-	json_escape(to, data, len);
-	str_append(to, "\",\"stream\":\"", 12);
+	json_escape(to, data, len - newline);
+	if (!*attrs) {
+		char *p = tail;
+
+		p = mempcpy(p, "\\n\",\"stream\":\"", 14);
+		p = mempcpy(p, stream_names[stream], 6);
+		p = mempcpy(p, "\",\"time\":\"", 10);
+		p = stpcpy(p, time);
+		p = mempcpy(p, "\"}\n", 3);
+		n = (int)(p - tail);
+		str_append(to, newline ? tail : tail + 2, (size_t)(newline ? n : n - 2));
+		return;
+	}
+	str_add(to, newline ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
 	str_append(to, stream_names[stream], 6);
 	str_append(to, "\",", 2);
 	str_add(to, attrs);
@@ -329,6 +356,28 @@ static int parse_string(struct scan *s, struct str *to)
 	}
 }
 
+/* A string without escapes, where it stands; false when there is an escape, or no string. */
+static bool take_slice(struct scan *s, const char **ret, size_t *ret_len)
+{
+	struct scan at = *s;
+	const char *end;
+
+	if (!take(&at, '"'))
+		return false;
+	end = memchr(at.p, '"', (size_t)(at.end - at.p));
+	if (!end || memchr(at.p, '\\', (size_t)(end - at.p)))
+		return false;
+	*ret = at.p;
+	*ret_len = (size_t)(end - at.p);
+	s->p = end + 1;
+	return true;
+}
+
+static bool slice_is(const char *slice, size_t len, const char *text)
+{
+	return strlen(text) == len && memcmp(slice, text, len) == 0;
+}
+
 static void add_query_escaped(struct str *to, const struct str *text)
 {
 	for (size_t i = 0; i < text->len; i++) {
@@ -366,29 +415,31 @@ static int parse_attrs(struct scan *s, struct str *details)
 
 static int parse_member(struct scan *s, struct json_record *ret, bool *have_time)
 {
-	autostr struct str key = STR_INIT, value = STR_INIT;
+	const char *key, *value;
+	size_t key_len, len;
 
-	if (parse_string(s, &key) < 0 || !take(s, ':'))
+	/* Neither our writer nor Docker's escapes anything in keys, stream names and times. */
+	if (!take_slice(s, &key, &key_len) || !take(s, ':'))
 		return -EINVAL;
-	if (strcmp(str_text(&key), "log") == 0) {
+	if (slice_is(key, key_len, "log")) {
 		str_clear(&ret->text);
 		return parse_string(s, &ret->text);
 	}
-	if (strcmp(str_text(&key), "attrs") == 0)
+	if (slice_is(key, key_len, "attrs"))
 		return parse_attrs(s, &ret->details);
-	if (parse_string(s, &value) < 0)
+	if (!take_slice(s, &value, &len))
 		return -EINVAL;
-	if (strcmp(str_text(&key), "stream") == 0) {
+	if (slice_is(key, key_len, "stream")) {
 		for (int i = 0; i < LOG_STREAM_COUNT; i++)
-			if (strcmp(str_text(&value), stream_names[i]) == 0) {
+			if (slice_is(value, len, stream_names[i])) {
 				ret->stream = (enum log_stream)i;
 				return 0;
 			}
 		return -EINVAL;
 	}
-	if (strcmp(str_text(&key), "time") == 0) {
+	if (slice_is(key, key_len, "time")) {
 		*have_time = true;
-		return log_time_parse(str_text(&value), value.len, &ret->time_ns);
+		return log_time_parse(value, len, &ret->time_ns);
 	}
 	return 0;
 }
