@@ -50,7 +50,7 @@ static int start_locked(struct container *c, struct error *err)
 
 int container_start(struct container *c, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	int r;
 
 	if (c->engine->stopping)
@@ -81,7 +81,7 @@ static int stop_locked(struct container *c, int timeout_s, bool manual, struct e
 
 int container_stop(struct container *c, int timeout_s, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	int r = pod_lock(c->pod, err);
 
 	if (r < 0)
@@ -97,7 +97,7 @@ int container_stop(struct container *c, int timeout_s, struct error *err)
 
 int container_restart(struct container *c, int timeout_s, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	struct error why = { 0 };
 	bool auto_remove = c->spec->auto_remove;
 	int r = pod_lock(c->pod, err);
@@ -133,7 +133,7 @@ static void note_kill(struct container *c, int signal)
 
 int container_kill(struct container *c, int signal, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	char number[16];
 	const char *const keys[] = { "signal", number, NULL };
 	int r = refuse_removed(c, err);
@@ -173,7 +173,7 @@ int container_kill(struct container *c, int signal, struct error *err)
 
 int container_pause(struct container *c, bool paused, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	int r = pod_lock(c->pod, err);
 
 	if (r < 0)
@@ -264,7 +264,7 @@ static int remove_locked(struct container *c, bool force, struct error *err)
 int container_remove(struct container *c, const struct container_remove_options *options,
 		     struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	autoptr(pod_unref) struct pod *pod = pod_ref(c->pod);
 	int r = refuse_removed(c, err);
 
@@ -428,7 +428,7 @@ static int merge_resources(struct spec_resources *to, const struct spec_resource
 int container_update(struct container *c, const struct spec_resources *resources,
 		     const struct restart_policy *restart, struct error *err)
 {
-	autoptr(container_unref) struct container *held = container_ref(c);
+	autoptr(container_unref) __attribute__((unused)) struct container *held = container_ref(c);
 	int r = pod_lock(c->pod, err);
 
 	if (r < 0)

@@ -333,7 +333,7 @@ static int run(struct exec *exec, struct error *err)
 int exec_start(struct exec *exec, const struct attachment_events *events, void *owner,
 	       struct attachment **ret, struct error *err)
 {
-	autoptr(exec_unref) struct exec *held = exec_ref(exec);
+	autoptr(exec_unref) __attribute__((unused)) struct exec *held = exec_ref(exec);
 	struct attachment *attachment = NULL;
 	const struct attach_options options = {
 		.want_stdin = exec->spec->open_stdin,
@@ -476,7 +476,7 @@ int exec_resize(struct exec *exec, unsigned rows, unsigned columns, struct error
 
 int exec_wait(struct exec *exec, int *ret_code, struct error *err)
 {
-	autoptr(exec_unref) struct exec *held = exec_ref(exec);
+	autoptr(exec_unref) __attribute__((unused)) struct exec *held = exec_ref(exec);
 
 	while (!exec->done)
 		if (cond_wait(&exec->changed, DEADLINE_NEVER) < 0)

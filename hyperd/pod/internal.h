@@ -233,7 +233,6 @@ int container_spec_check(const struct container_spec *spec, struct error *err);
 /* ------------------------------------------------------------------ container_request.c */
 
 struct arena;
-/* The request to make CONTAINER, its pieces in ARENA. FILTER borrowed, may be NULL. */
 /*
  * What a container made ahead in a template must be like to become that of CREATE, whose
  * prepared_key it sets; NULL when this one cannot be made ahead.
@@ -241,6 +240,7 @@ struct arena;
 Hyper__ContainerCreate *container_prepare_request(struct arena *arena,
 						  const struct container *container,
 						  Hyper__ContainerCreate *create);
+/* The request to make CONTAINER, its pieces in ARENA. FILTER borrowed, may be NULL. */
 Hyper__ContainerCreate *container_request(struct arena *arena, struct container *container,
 					  const struct seccomp_filter *filter);
 Hyper__PodSetup *pod_setup_request(struct arena *arena, struct pod *pod);

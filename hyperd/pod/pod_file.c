@@ -427,15 +427,24 @@ static int read_containers(struct pod_file_reader *rd, const json_t *value, void
 
 /* ------------------------------------------------------------------ the whole */
 
-static int parse_tree(const char *text, size_t len, json_t **ret, struct error *err)
+/* JSON is YAML too, but its own parser tells errors better. "{name: x}" is only YAML. */
+static bool looks_like_json(const char *text, size_t len)
 {
 	size_t i = 0;
 
-	/* JSON is YAML too, but its own parser tells errors better. */
 	while (i < len && isspace((unsigned char)text[i]))
 		i++;
-	return i < len && text[i] == '{' ? json_parse(text, len, ret, err)
-					 : yaml_to_json(text, len, ret, err);
+	if (i == len || text[i++] != '{')
+		return false;
+	while (i < len && isspace((unsigned char)text[i]))
+		i++;
+	return i < len && (text[i] == '"' || text[i] == '}');
+}
+
+static int parse_tree(const char *text, size_t len, json_t **ret, struct error *err)
+{
+	return looks_like_json(text, len) ? json_parse(text, len, ret, err)
+					  : yaml_to_json(text, len, ret, err);
 }
 
 int pod_file_parse(const char *text, size_t len, const char *file_dir, struct pod_spec **ret,
