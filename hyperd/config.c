@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "hyperd/http/listen.h"
+#include "hyperd/image/registry_endpoint.h"
 
 #define CONFIG_FILE      "/etc/hyper/hyperd.json"
 #define CONFIG_MAX_BYTES (1u << 20)
@@ -79,6 +80,16 @@ static const struct option options[] = {
 	  "seccomp profile of containers that do not say, in Docker's format" },
 	{ NULL, "label", "labels", 0, OPTION_LIST, AT(labels), "KEY=VALUE",
 	  "label of the daemon, shown by info; may be repeated" },
+
+	{ "Registries", "insecure-registry", "insecure-registries", 0, OPTION_LIST,
+	  AT(insecure_registries), "HOST",
+	  "HOST[:PORT] or ADDRESS/BITS of registries that may lack a certificate, or TLS; may be\n"
+	  "repeated (127.0.0.0/8 always may)" },
+	{ NULL, "registry-mirror", "registry-mirrors", 0, OPTION_LIST, AT(registry_mirrors), "URL",
+	  "ask here first for images of " REGISTRY_DEFAULT_DOMAIN "; may be repeated" },
+	{ NULL, "registry-certs", NULL, 0, OPTION_STRING, AT(registry_certificates), "DIR",
+	  "HOST[:PORT]/*.crt in it are CAs of that registry, *.cert and *.key what we show it\n"
+	  "(default " REGISTRY_CERTIFICATES_DIR ")" },
 
 	{ "Programs", "qemu", NULL, 0, OPTION_STRING, AT(qemu), "PROGRAM",
 	  "(default qemu-system-" HYPER_ARCH ")" },
@@ -543,6 +554,12 @@ int config_check(const struct config *config, struct error *err)
 		r = error_set(err, ERROR_INVALID,
 			      "--log-level %s: expected debug, info, warn, error or fatal",
 			      config->log_level);
+	strv_for_each(insecure, config->insecure_registries)
+		if (r == 0)
+			r = registry_insecure_check(*insecure, err);
+	strv_for_each(mirror, config->registry_mirrors)
+		if (r == 0)
+			r = registry_mirror_check(*mirror, err);
 	strv_for_each(host, config->hosts) {
 		struct http_address address = { 0 };
 

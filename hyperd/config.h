@@ -14,12 +14,12 @@ struct spec_pair;
 /* All owned. */
 struct config {
 	char *config_file, *data_root, *run_root, *pidfile, *group;
-	char **hosts, **labels;
+	char **hosts, **labels, **insecure_registries, **registry_mirrors;
 	char *log_level, *log_driver;
 	char **log_options; /* strv of "key=value" */
 	bool debug, live_restore;
 	char *isolation, *accel, *machine, *transport;
-	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent;
+	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent, *registry_certificates;
 	unsigned warm, max_templates;
 	uint64_t template_memory_bytes, disk_bytes;
 	bool tls, tls_verify;

@@ -24,6 +24,7 @@
 #include "hyperd/config.h"
 #include "hyperd/http/listen.h"
 #include "hyperd/http/tls.h"
+#include "hyperd/image/registry.h"
 
 /* Blocking work: unpacking, hashing, large files. */
 #define JOB_THREADS 4
@@ -34,6 +35,7 @@ struct daemon {
 	struct job_pool *jobs;
 	struct store *store;
 	struct image_store *images;
+	struct registries *registries;
 	struct sandbox_factory *sandboxes;
 	struct engine *engine;
 	struct spec_pair *log_options; /* owned */
@@ -188,6 +190,11 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.seccomp_profile = config->seccomp_profile,
 		.live_restore = config->live_restore,
 	};
+	const struct registry_settings registries = {
+		.insecure = config->insecure_registries,
+		.mirrors = config->registry_mirrors,
+		.certificates_dir = config->registry_certificates,
+	};
 	int r = file_make_dirs(AT_FDCWD, config->run_root, 0755, err);
 
 	if (r == 0)
@@ -196,6 +203,8 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		r = write_pidfile(daemon, err);
 	if (r == 0)
 		r = image_store_open(daemon->store, daemon->jobs, &daemon->images, err);
+	if (r == 0)
+		r = registries_new(&registries, &daemon->registries, err);
 	if (r == 0)
 		r = sandbox_factory_new(daemon->loop, daemon->jobs, &factory, &daemon->sandboxes,
 					err);
@@ -290,10 +299,13 @@ static int start_api(struct daemon *daemon, struct error *err)
 		.loop = daemon->loop,
 		.jobs = daemon->jobs,
 		.engine = daemon->engine,
+		.registries = daemon->registries,
 		.data_root = config->data_root,
 		.log_driver = config->log_driver,
 		.isolation = config->isolation,
 		.labels = config->labels,
+		.insecure_registries = config->insecure_registries,
+		.registry_mirrors = config->registry_mirrors,
 		.debug = config->debug,
 		.live_restore = config->live_restore,
 	};
@@ -348,6 +360,7 @@ static void stop(struct daemon *daemon)
 		engine_shutdown(daemon->engine);
 	if (daemon->sandboxes)
 		sandbox_factory_free(daemon->sandboxes);
+	registries_free(daemon->registries);
 	image_store_free(daemon->images);
 	if (daemon->store && daemon->config.pidfile)
 		unlink(daemon->config.pidfile);

@@ -15,10 +15,12 @@ struct api {
 	struct loop *loop;
 	struct job_pool *jobs;
 	struct engine *engine;
+	struct registries *registries;
 	const char *data_root;
 	const char *log_driver;
 	const char *isolation; /* default of new pods: "vm" or "namespace" */
 	char *const *labels;   /* strv: the daemon's own */
+	char *const *insecure_registries, *const *registry_mirrors; /* strv */
 	bool debug, live_restore;
 };
 
@@ -107,12 +109,14 @@ json_t *api_container_summary(struct container *container, unsigned version);
 /* docker/images.c */
 json_t *api_image_summary(struct image *image, unsigned version);
 json_t *api_image_labels(struct image *image);
+/* docker/registry.c: what info tells of registries. */
+json_t *api_registry_config(const struct api *api);
 
 /* ------------------------------------------------------------------ handlers */
 
 /* docker/system.c */
-http_handler docker_ping, docker_version, docker_info, docker_df, docker_auth, docker_plugins,
-	docker_not_swarm, docker_unsupported;
+http_handler docker_ping, docker_version, docker_info, docker_df, docker_plugins, docker_not_swarm,
+	docker_unsupported;
 /* docker/events.c */
 http_handler docker_events;
 /* docker/containers_list.c, containers_create.c, container_inspect.c */
@@ -132,6 +136,8 @@ http_handler docker_container_start, docker_container_stop, docker_container_res
 http_handler docker_image_list, docker_image_inspect, docker_image_history, docker_image_tag,
 	docker_image_remove, docker_image_prune, docker_image_search, docker_image_create,
 	docker_image_load, docker_image_save;
+/* docker/registry.c */
+http_handler docker_image_pull, docker_image_push, docker_auth, docker_distribution;
 /* docker/networks.c */
 http_handler docker_network_list, docker_network_inspect, docker_volume_list, docker_volume_inspect;
 /* native/info.c, pods.c */

@@ -21,6 +21,8 @@ struct image_store {
 	json_t *references;         /* owned: {"docker.io/library/busybox:latest": "sha256:…"} */
 	int meta_fd;                /* owned */
 	struct layer_limits limits;
+	struct list downloads;         /* of pull_layer.c: layers on their way from registries */
+	struct cond downloads_changed; /* one of them has ended */
 };
 
 struct image {
@@ -44,6 +46,8 @@ int image_new(struct image **ret, struct error *err);
 int image_store_add(struct image_store *images, struct image *image, struct error *err);
 /* Out of the store, and its record with it. Its layers go with the last reference. */
 void image_store_drop(struct image_store *images, struct image *image);
+/* save.c: whether the manifest that the image came with is about the archives we kept. */
+bool image_manifest_fits(const struct image *image);
 /* Borrowed; NULL when there is none. */
 struct image *image_by_id(struct image_store *images, const char *id);
 

@@ -391,6 +391,8 @@ int image_store_open(struct store *store, struct job_pool *jobs, struct image_st
 	images->jobs = jobs;
 	images->limits = (struct layer_limits){ LAYER_MAX_BYTES_DEFAULT, LAYER_MAX_ENTRIES };
 	list_init(&images->images);
+	list_init(&images->downloads);
+	cond_init(&images->downloads_changed);
 	r = images->meta_fd = file_open_dir(store_dir_fd(store), META_DIR, 0700, err);
 	if (r >= 0)
 		r = layer_store_open(store, jobs, &images->layers, err);

@@ -108,7 +108,8 @@ static int record_parse(struct layer_store *layers, const char *id, json_t *reco
 {
 	autoptr(entry_free) struct layer_entry *entry = NULL;
 	const char *name = NULL, *blob = NULL;
-	int64_t erofs_bytes = 0, size_bytes = 0, blob_bytes = 0;
+	int64_t erofs_bytes = 0, size_bytes = 0, blob_bytes = 0, packed_bytes = 0;
+	const char *packed = NULL;
 	char diff_id[DIGEST_TEXT_BYTES + 256], path[128];
 	int r;
 
@@ -126,6 +127,12 @@ static int record_parse(struct layer_store *layers, const char *id, json_t *reco
 		r = json_get_int(record, "blob_bytes", &blob_bytes, err);
 	if (r == 0)
 		r = digest_check("blob", blob, err);
+	if (r == 0)
+		r = json_get_string(record, "packed", &packed, err);
+	if (r == 0)
+		r = json_get_int(record, "packed_bytes", &packed_bytes, err);
+	if (r == 0 && packed)
+		r = digest_check("packed", packed, err);
 	if (r == 0 && (!name || strlen(name) >= sizeof(entry->name) || strchr(name, '/')))
 		r = error_set(err, ERROR_INVALID, "name: expected a short one");
 	if (r == 0)
@@ -137,6 +144,8 @@ static int record_parse(struct layer_store *layers, const char *id, json_t *reco
 	entry->layer.erofs_bytes = (uint64_t)erofs_bytes;
 	entry->layer.size_bytes = (uint64_t)size_bytes;
 	entry->blob_bytes = (uint64_t)blob_bytes;
+	snprintf(entry->packed_digest, sizeof(entry->packed_digest), "%s", packed ? packed : "");
+	entry->packed_bytes = (uint64_t)packed_bytes;
 	r = entry_set_paths(entry, err);
 	if (r < 0)
 		return r;
@@ -295,11 +304,36 @@ static int sync_job(void *arg)
 	return syncfs(*fd) < 0 ? -errno : 0;
 }
 
+static int save_record(struct layer_entry *entry, struct error *err)
+{
+	autojson json_t *record =
+		json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", entry->name, "blob",
+			  entry->blob_digest, "blob_bytes", (json_int_t)entry->blob_bytes,
+			  "size_bytes", (json_int_t)entry->layer.size_bytes, "erofs_bytes",
+			  (json_int_t)entry->layer.erofs_bytes);
+
+	if (!record ||
+	    (*entry->packed_digest &&
+	     (json_object_set_new(record, "packed", json_string(entry->packed_digest)) < 0 ||
+	      json_object_set_new(record, "packed_bytes",
+				  json_integer((json_int_t)entry->packed_bytes)) < 0)))
+		return error_nomem(err);
+	return record_save(entry->layers->store, LAYER_KIND, digest_hex(entry->layer.diff_id),
+			   LAYER_VERSION, record, true, err);
+}
+
+int layer_note_packed(struct layer_entry *entry, const char *digest, uint64_t bytes,
+		      struct error *err)
+{
+	snprintf(entry->packed_digest, sizeof(entry->packed_digest), "%s", digest);
+	entry->packed_bytes = bytes;
+	return save_record(entry, err);
+}
+
 /* From here on the layer exists, also for the next hyperd. */
 static int commit(struct layer_store *layers, struct workdir *work, struct layer_entry *entry,
 		  struct error *err)
 {
-	autojson json_t *record = NULL;
 	char path[64];
 	struct stat st;
 	int r;
@@ -311,20 +345,13 @@ static int commit(struct layer_store *layers, struct workdir *work, struct layer
 	r = entry_set_paths(entry, err);
 	if (r < 0)
 		return r;
-	record = json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", entry->name, "blob",
-			   entry->blob_digest, "blob_bytes", (json_int_t)entry->blob_bytes,
-			   "size_bytes", (json_int_t)entry->layer.size_bytes, "erofs_bytes",
-			   (json_int_t)entry->layer.erofs_bytes);
-	if (!record)
-		return error_nomem(err);
 	r = job_run(layers->jobs, sync_job, &work->fd);
 	if (r < 0)
 		return error_errno(err, -r, "writing the layer to disk");
 	snprintf(path, sizeof(path), "%s", work->name);
 	if (renameat(layers->temporary_fd, work->name, layers->layers_fd, path) < 0)
 		return error_errno(err, errno, "putting the layer in its place");
-	r = record_save(layers->store, LAYER_KIND, digest_hex(entry->layer.diff_id), LAYER_VERSION,
-			record, true, err);
+	r = save_record(entry, err);
 	if (r < 0)
 		/* Back, so that it goes with the rest. */
 		renameat(layers->layers_fd, path, layers->temporary_fd, work->name);

@@ -38,6 +38,10 @@ struct layer_entry {
 	char blob_digest[DIGEST_TEXT_BYTES];
 	uint64_t blob_bytes;
 	char *blob_path; /* owned, absolute */
+	/* What compressing an uncompressed archive for a registry gave last time; "" when nobody
+	 * has. */
+	char packed_digest[DIGEST_TEXT_BYTES];
+	uint64_t packed_bytes;
 };
 
 int layer_store_open(struct store *store, struct job_pool *jobs, struct layer_store **ret,
@@ -55,6 +59,9 @@ struct layer_entry *layer_find(struct layer_store *layers, const char *diff_id);
 int layer_make(struct layer_store *layers, const char *diff_id, const struct workdir *from,
 	       const char *name, const char *blob_digest, struct layer_entry **ret,
 	       struct error *err);
+/* Keeps what compressing the layer's archive gave. */
+int layer_note_packed(struct layer_entry *entry, const char *digest, uint64_t bytes,
+		      struct error *err);
 /* The last one makes the layer garbage: it is out of use at once, and off the disk by the next
  * collection. */
 void layer_unref(struct layer_entry *entry);

@@ -56,7 +56,7 @@ char *manifest_blob_name(const char *digest)
 	return strf("%s%s", blob_prefix, digest_hex(digest));
 }
 
-static void image_done(struct manifest_image *image)
+void manifest_image_done(struct manifest_image *image)
 {
 	free(image->config_name);
 	free(image->config_digest);
@@ -74,7 +74,7 @@ static void image_done(struct manifest_image *image)
 void manifest_list_done(struct manifest_list *list)
 {
 	for (size_t i = 0; i < list->count; i++)
-		image_done(&list->images[i]);
+		manifest_image_done(&list->images[i]);
 	free(list->images);
 	*list = (struct manifest_list){ 0 };
 }
@@ -85,12 +85,12 @@ static int list_add(struct manifest_list *list, struct manifest_image *image, st
 	struct manifest_image *grown;
 
 	if (list->count == INDEX_MAX_IMAGES) {
-		image_done(image);
+		manifest_image_done(image);
 		return error_set(err, ERROR_LIMIT, "more than %d images", INDEX_MAX_IMAGES);
 	}
 	grown = reallocarray(list->images, list->count + 1, sizeof(*grown));
 	if (!grown) {
-		image_done(image);
+		manifest_image_done(image);
 		return error_nomem(err);
 	}
 	grown[list->count++] = *image;
@@ -203,6 +203,7 @@ static int parse_manifest(struct manifest_image *image, const json_t *root, stru
 		return error_prefix(err, r, "config");
 	image->config_name = manifest_blob_name(d.digest);
 	image->config_digest = strdup(d.digest);
+	image->config_bytes = d.size_bytes;
 	if (!image->config_name || !image->config_digest)
 		return error_nomem(err);
 	r = json_get_array(root, "layers", &layers, err);
@@ -261,7 +262,7 @@ static int walk_manifest(struct walk *walk, const struct descriptor *d, char *te
 	if (r == 0)
 		r = add_reference(&image, walk->annotations, err);
 	if (r < 0) {
-		image_done(&image);
+		manifest_image_done(&image);
 		return error_prefix(err, r, "manifest %s", d->digest);
 	}
 	return list_add(walk->list, &image, err);
@@ -384,6 +385,7 @@ static int parse_docker_image(const json_t *object, struct manifest_image *image
 	found = digest_of_name(config, digest);
 	image->config_name = strdup(config);
 	image->config_digest = found ? strdup(found) : NULL;
+	image->config_bytes = -1;
 	if (!image->config_name || (found && !image->config_digest))
 		return error_nomem(err);
 	strv_for_each(layer, layers) {
@@ -410,7 +412,7 @@ static int read_docker(const char *text, size_t len, struct manifest_list *list,
 
 		r = parse_docker_image(item, &image, err);
 		if (r < 0) {
-			image_done(&image);
+			manifest_image_done(&image);
 			return error_prefix(err, r, "manifest.json[%zu]", i);
 		}
 		r = list_add(list, &image, err);
@@ -476,4 +478,106 @@ int manifest_list_read(const struct manifest_source *source, struct manifest_lis
 	*ret = list;
 	list = (struct manifest_list){ 0 };
 	return 0;
+}
+
+/* ------------------------------------------------------------------ from registries */
+
+int manifest_kind_find(const char *text, size_t len, const char *media_type,
+		       enum manifest_kind *ret, struct error *err)
+{
+	autojson json_t *root = NULL;
+	const char *type = NULL;
+	bool index, image;
+	int64_t version;
+	int r = json_parse(text, len, &root, err);
+
+	if (r == 0 && !json_is_object(root))
+		r = error_set(err, ERROR_INVALID, "expected an object");
+	if (r == 0)
+		r = json_get_string(root, "mediaType", &type, err);
+	if (r == 0)
+		r = json_get_int(root, "schemaVersion", &version, err);
+	if (r < 0)
+		return error_prefix(err, r, "manifest");
+	if (version == 1)
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "manifest: Docker's schema 1 is too old: push the image again");
+	if (!type)
+		type = media_type;
+	index = one_of(type, index_types, ARRAY_SIZE(index_types));
+	image = one_of(type, manifest_types, ARRAY_SIZE(manifest_types));
+	if (!index && !image)
+		return error_set(err, ERROR_UNSUPPORTED, "manifest: media type '%.100s'",
+				 type ? type : "");
+	if ((json_object_get(root, "manifests") &&
+	     (json_object_get(root, "layers") || json_object_get(root, "config"))) ||
+	    (one_of(media_type, index_types, ARRAY_SIZE(index_types)) && image) ||
+	    (one_of(media_type, manifest_types, ARRAY_SIZE(manifest_types)) && index))
+		return error_set(err, ERROR_INVALID,
+				 "manifest: it claims to be an index and an image");
+	*ret = index ? MANIFEST_INDEX : MANIFEST_IMAGE;
+	return 0;
+}
+
+int manifest_image_parse(const char *text, size_t len, struct manifest_image *ret,
+			 struct error *err)
+{
+	struct manifest_image image = { .manifest_len = len };
+	autojson json_t *root = NULL;
+	char digest[DIGEST_TEXT_BYTES];
+	int r = json_parse(text, len, &root, err);
+
+	if (r == 0 && !json_is_object(root))
+		r = error_set(err, ERROR_INVALID, "expected an object");
+	if (r == 0)
+		r = digest_data(text, len, digest, err);
+	if (r == 0 &&
+	    (!(image.manifest = malloc(len + 1)) || !(image.manifest_digest = strdup(digest))))
+		r = error_nomem(err);
+	if (r == 0) {
+		memcpy(image.manifest, text, len);
+		image.manifest[len] = '\0';
+		r = parse_manifest(&image, root, err);
+	}
+	if (r < 0) {
+		manifest_image_done(&image);
+		return error_prefix(err, r, "manifest");
+	}
+	*ret = image;
+	return 0;
+}
+
+int manifest_index_choose(const char *text, size_t len, const struct platform *platform,
+			  char **ret_digest, int64_t *ret_bytes, struct error *err)
+{
+	autojson json_t *root = NULL;
+	json_t *manifests = NULL, *item;
+	size_t i;
+	int r = json_parse(text, len, &root, err);
+
+	if (r == 0)
+		r = json_get_array(root, "manifests", &manifests, err);
+	if (r == 0 && json_array_size(manifests) > INDEX_MAX_IMAGES)
+		r = error_set(err, ERROR_LIMIT, "more than %d manifests", INDEX_MAX_IMAGES);
+	if (r < 0)
+		return error_prefix(err, r, "index");
+	json_array_foreach(manifests, i, item) {
+		struct descriptor d = { 0 };
+		bool wanted = true;
+
+		r = descriptor_parse(item, &d, err);
+		if (r == 0 && d.platform)
+			r = platform_match(d.platform, platform, &wanted, err);
+		if (r < 0)
+			return error_prefix(err, r, "index: manifests[%zu]", i);
+		if (!wanted)
+			continue;
+		*ret_bytes = d.size_bytes;
+		*ret_digest = strdup(d.digest);
+		return *ret_digest ? 0 : error_nomem(err);
+	}
+	return error_set(err, ERROR_NOT_FOUND,
+			 "no matching manifest for %s/%s%s%s in the manifest list entries",
+			 platform->os, platform->architecture, *platform->variant ? "/" : "",
+			 platform->variant);
 }

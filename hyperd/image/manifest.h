@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "hyperd/image/platform.h"
 
 /* Where the files come from. READ returns ERROR_NOT_FOUND for a missing one; *ret is the caller's.
  */
@@ -26,9 +27,10 @@ struct manifest_layer {
 };
 
 struct manifest_image {
-	char *config_name;   /* owned: the member that holds the configuration */
-	char *config_digest; /* owned, or NULL */
-	char *manifest;      /* owned: the OCI manifest's bytes, or NULL */
+	char *config_name;    /* owned: the member that holds the configuration */
+	char *config_digest;  /* owned, or NULL */
+	int64_t config_bytes; /* of the configuration, as the manifest says; -1 when nothing does */
+	char *manifest;       /* owned: the OCI manifest's bytes, or NULL */
 	size_t manifest_len;
 	char *manifest_digest;         /* owned, or NULL */
 	struct manifest_layer *layers; /* owned */
@@ -48,6 +50,24 @@ struct manifest_list {
 int manifest_list_read(const struct manifest_source *source, struct manifest_list *ret,
 		       struct error *err);
 void manifest_list_done(struct manifest_list *list);
+
+/*
+ * A manifest as registries hand it out, one by one, with the media type that its header says (may
+ * be NULL). What claims to be an index and an image at a time is refused.
+ */
+enum manifest_kind { MANIFEST_IMAGE, MANIFEST_INDEX };
+int manifest_kind_find(const char *text, size_t len, const char *media_type,
+		       enum manifest_kind *ret, struct error *err);
+/* An image's: configuration and layers; TEXT is copied. Freed by manifest_image_done(). */
+int manifest_image_parse(const char *text, size_t len, struct manifest_image *ret,
+			 struct error *err);
+void manifest_image_done(struct manifest_image *image);
+/*
+ * The entry of an index that is for PLATFORM. *ret_digest is the caller's. ERROR_NOT_FOUND when
+ * there is none.
+ */
+int manifest_index_choose(const char *text, size_t len, const struct platform *platform,
+			  char **ret_digest, int64_t *ret_bytes, struct error *err);
 
 /* "blobs/sha256/…" of a valid digest; new string, NULL when memory ran out. */
 char *manifest_blob_name(const char *digest);

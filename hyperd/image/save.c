@@ -180,7 +180,7 @@ static const char *media_type(const struct layer_entry *layer)
 
 /* The manifest that the image came with still says the truth when its layers are the archives we
  * kept. */
-static bool manifest_fits(const struct image *image)
+bool image_manifest_fits(const struct image *image)
 {
 	autojson json_t *root = NULL;
 	json_t *layers, *item;
@@ -204,7 +204,7 @@ static int make_manifest(struct saved *saved, struct error *err)
 	autojson json_t *root = NULL;
 	json_t *layers;
 
-	if (manifest_fits(image)) {
+	if (image_manifest_fits(image)) {
 		saved->manifest = malloc(image->manifest_len + 1);
 		if (!saved->manifest)
 			return error_nomem(err);
@@ -265,12 +265,18 @@ static int put_blobs(struct save *save, struct saved *saved, struct error *err)
 
 static json_t *index_entry(const struct saved *saved, const char *key)
 {
-	const char *architecture = saved->image->file.architecture;
-	json_t *entry = json_pack("{s:s, s:s, s:I, s:{s:s, s:s}}", "mediaType",
-				  "application/vnd.oci.image.manifest.v1+json", "digest",
-				  saved->manifest_digest, "size", (json_int_t)saved->manifest_len,
-				  "platform", "os", "linux", "architecture",
-				  architecture && *architecture ? architecture : "amd64");
+	const char *architecture = saved->image->file.architecture, *type = NULL;
+	autojson json_t *root = NULL;
+	json_t *entry;
+
+	/* One that came from a registry may be of Docker's kind. */
+	if (json_parse(saved->manifest, saved->manifest_len, &root, NULL) == 0)
+		json_get_string(root, "mediaType", &type, NULL);
+	entry = json_pack("{s:s, s:s, s:I, s:{s:s, s:s}}", "mediaType",
+			  type ? type : "application/vnd.oci.image.manifest.v1+json", "digest",
+			  saved->manifest_digest, "size", (json_int_t)saved->manifest_len,
+			  "platform", "os", "linux", "architecture",
+			  architecture && *architecture ? architecture : "amd64");
 
 	if (key)
 		json_object_set_new(entry, "annotations",

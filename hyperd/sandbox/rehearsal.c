@@ -1,5 +1,6 @@
 #include "hyperd/sandbox/rehearsal.h"
 
+
 #define EXEC_ID "rehearsal"
 
 void rehearsal_event(struct rehearsal *r, const Hyper__Event *event)

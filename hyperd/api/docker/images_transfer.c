@@ -1,4 +1,4 @@
-/* Images in and out: load, import, save; pull once there is a registry client. */
+/* Images in and out: load, import, save. */
 #include <string.h>
 
 #include "base/json.h"
@@ -113,10 +113,7 @@ int docker_image_create(struct http_request *request, struct error *err)
 	const char *from_src = http_query(request, "fromSrc");
 
 	if (from_image && *from_image)
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "pulling %.128s: this daemon does not talk to registries yet; use "
-				 "load or import",
-				 from_image);
+		return docker_image_pull(request, err);
 	if (!from_src || strcmp(from_src, "-"))
 		return error_set(err, ERROR_INVALID,
 				 "import: expected the archive in the request's body (fromSrc=-)");

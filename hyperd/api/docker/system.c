@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/image/registry_endpoint.h"
 
 int docker_ping(struct http_request *request, struct error *err)
 {
@@ -159,13 +160,8 @@ int docker_info(struct http_request *request, struct error *err)
 	json_object_set_new(info, "NCPU", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
 	json_object_set_new(info, "MemTotal",
 			    json_integer((json_int_t)si.totalram * (json_int_t)si.mem_unit));
-	json_object_set_new(info, "IndexServerAddress", json_string(""));
-	json_object_set_new(info, "RegistryConfig",
-			    json_pack("{s:[],s:[],s:{},s:[],s:[],s:[]}",
-				      "AllowNondistributableArtifactsCIDRs",
-				      "AllowNondistributableArtifactsHostnames", "IndexConfigs",
-				      "InsecureRegistryCIDRs", "Mirrors", "Unused"));
-	json_object_del(json_object_get(info, "RegistryConfig"), "Unused");
+	json_object_set_new(info, "IndexServerAddress", json_string(REGISTRY_DEFAULT_INDEX));
+	json_object_set_new(info, "RegistryConfig", api_registry_config(api));
 	json_object_set_new(info, "GenericResources", json_null());
 	json_object_set_new(info, "DockerRootDir", api_json_string(api->data_root));
 	json_object_set_new(info, "HttpProxy", json_string(""));
@@ -235,13 +231,6 @@ int docker_df(struct http_request *request, struct error *err)
 					   (json_int_t)df.layers_bytes, "Images", df.images,
 					   "Containers", df.containers, "Volumes", "BuildCache",
 					   "BuilderSize", 0));
-}
-
-int docker_auth(struct http_request *request, struct error *err)
-{
-	return error_set(
-		err, ERROR_UNSUPPORTED,
-		"logging in is not supported yet: this daemon does not talk to registries");
 }
 
 int docker_plugins(struct http_request *request, struct error *err)
