@@ -228,9 +228,9 @@ def test_a_shell_in_a_terminal(daemon, isolation, terminal):
     terminal.tmux("resize-window", "-x", "90", "-y", "25")
     terminal.run("until [ \"$(stty size)\" = '25 90' ]; do usleep 20000; done; echo resized")
     terminal.wait("^resized$")
-    # Ctrl-C ends what runs in the shell, not the shell.
-    terminal.run("sleep 1000")
-    terminal.wait("sleep 1000$")
+    # Ctrl-C ends what runs in the shell, not the shell; only once it runs, though.
+    terminal.run("sh -c 'echo begun; exec sleep 1000'")
+    terminal.wait("^begun$")
     terminal.keys("C-c")
     terminal.run("echo still here")
     terminal.wait("^still here$")
