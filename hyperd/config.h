@@ -19,7 +19,8 @@ struct config {
 	char **log_options; /* strv of "key=value" */
 	bool debug, live_restore;
 	char *isolation, *accel, *machine, *transport;
-	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent, *registry_certificates;
+	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent,
+		*registry_certificates;
 	unsigned warm, max_templates;
 	uint64_t template_memory_bytes, disk_bytes;
 	bool tls, tls_verify;

@@ -28,17 +28,14 @@ static int handle_hello(struct request *request, struct error *err)
 	const Hyper__Hello *hello = request->body->hello;
 	Hyper__HelloReply body = HYPER__HELLO_REPLY__INIT;
 	Hyper__Reply reply = HYPER__REPLY__INIT;
-	struct utsname uts;
 
 	if (hello->protocol != PROTOCOL_VERSION)
 		return error_set(err, ERROR_UNSUPPORTED,
 				 "the host speaks protocol %u, this agent protocol %u",
 				 hello->protocol, PROTOCOL_VERSION);
-	if (uname(&uts) < 0)
-		return error_errno(err, errno, "asking for the kernel's version");
 	body.protocol = PROTOCOL_VERSION;
 	body.agent_version = (char *)HYPER_VERSION;
-	body.kernel = uts.release;
+	body.kernel = request->agent->kernel.release;
 	body.namespace_pod = request->agent->namespace_pod;
 	reply.body_case = HYPER__REPLY__BODY_HELLO;
 	reply.hello = &body;
@@ -311,6 +308,7 @@ int agent_new(bool namespace_pod, struct agent **ret, struct error *err)
 	agent->signal_fd = -1;
 	agent->self_exe_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
 	agent->self_pid_ns_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	agent->random_fd = namespace_pod ? -1 : open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	list_init(&agent->waiting);
 	list_init(&agent->layers);
 	list_init(&agent->containers);
@@ -319,6 +317,10 @@ int agent_new(bool namespace_pod, struct agent **ret, struct error *err)
 		r = error_nomem(err);
 	else if (agent->self_exe_fd < 0 || agent->self_pid_ns_fd < 0)
 		r = error_errno(err, errno, "opening /proc/self");
+	else if (uname(&agent->kernel) < 0)
+		r = error_errno(err, errno, "asking for the kernel's version");
+	else if (!namespace_pod && agent->random_fd < 0)
+		r = error_errno(err, errno, "opening /dev/urandom");
 	else
 		r = loop_new(&agent->loop, err);
 	if (r == 0)
@@ -348,6 +350,8 @@ void agent_free(struct agent *agent)
 		close(agent->self_exe_fd);
 	if (agent->self_pid_ns_fd >= 0)
 		close(agent->self_pid_ns_fd);
+	if (agent->random_fd >= 0)
+		close(agent->random_fd);
 	free(agent->disk_path);
 	free(agent);
 }

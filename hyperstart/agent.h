@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/utsname.h>
 
 #include "base/error.h"
 #include "base/list.h"
@@ -58,6 +59,9 @@ struct agent {
 	struct channel *channel; /* owned */
 	bool namespace_pod;
 	int self_exe_fd, self_pid_ns_fd; /* owned */
+	/* Had before a template is saved, so that no clone has to ask. */
+	struct utsname kernel;
+	int random_fd; /* owned; -1 in a namespace pod */
 
 	unsigned connection; /* counts hosts that have connected */
 	struct list waiting; /* of request.node */
@@ -71,7 +75,7 @@ struct agent {
 	bool disk_ready, disk_mounted;
 	char *disk_path; /* owned; DISK_DIR when no disk was set up: then it is memory */
 
-	bool pod_ready, has_machine_id;
+	bool pod_ready, has_machine_id, loopback_up;
 	uint64_t shm_bytes;
 
 	struct cgroup_root cgroups;

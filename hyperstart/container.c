@@ -85,6 +85,8 @@ static void container_free(struct container *c)
 	free(c->layers);
 	if (c->spec)
 		hyper__container_create__free_unpacked(c->spec, NULL);
+	if (c->old_spec)
+		hyper__container_create__free_unpacked(c->old_spec, NULL);
 	list_remove(&c->node);
 	free(c->id);
 	free(c);

@@ -22,11 +22,12 @@ struct request;
 
 struct container {
 	struct list node;
-	struct agent *agent;          /* borrowed */
-	char *id;                     /* owned */
-	Hyper__ContainerCreate *spec; /* owned; NULL for the one beside the init */
-	struct cgroup *cgroup;        /* owned */
-	struct layer **layers;        /* owned array of used layers */
+	struct agent *agent;              /* borrowed */
+	char *id;                         /* owned */
+	Hyper__ContainerCreate *spec;     /* owned; NULL for the one beside the init */
+	Hyper__ContainerCreate *old_spec; /* owned: what it was while prepared */
+	struct cgroup *cgroup;            /* owned */
+	struct layer **layers;            /* owned array of used layers */
 	size_t layer_count;
 	int root_fd;           /* owned: its root directory, O_PATH; -1 before it stands */
 	int terminal_fd;       /* owned until the start: its terminal's master */

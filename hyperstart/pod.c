@@ -158,8 +158,11 @@ int pod_setup_handle(struct request *request, struct error *err)
 		r = set_names(setup, err);
 	if (r == 0)
 		r = set_machine_id(agent, setup->machine_id, err);
-	if (r == 0 && setup->loopback)
+	/* A clone's is up since its template. */
+	if (r == 0 && setup->loopback && !agent->loopback_up) {
 		r = loopback_up(err);
+		agent->loopback_up = r == 0;
+	}
 	for (size_t i = 0; r == 0 && i < setup->n_sysctls; i++)
 		r = set_sysctl(setup->sysctls[i], err);
 	if (r == 0)

@@ -18,7 +18,7 @@
 #include "hyperstart/launch.h"
 
 /* Long after a start, shorter than a person's next command. */
-#define SETTLE_MS 150
+#define SETTLE_MS 500
 /* More than this of a program is read when it runs. */
 #define READ_MAX_BYTES  (16u << 20)
 #define INTERPRETER_MAX 256
@@ -106,7 +106,9 @@ int prepared_take(struct container *c, Hyper__ContainerCreate *spec, struct erro
 		       settle_later);
 	free(c->id);
 	c->id = steal(id);
-	hyper__container_create__free_unpacked(c->spec, NULL);
+	/* Freeing it now would give memory back to the kernel, which is code that a clone has not
+	 * run yet. */
+	c->old_spec = c->spec;
 	c->spec = spec;
 	c->prepared = false;
 	c->was_prepared = true;

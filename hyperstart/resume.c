@@ -13,13 +13,12 @@
 #define ENTROPY_MAX 512
 
 /* Credits the host's bytes and reseeds at once: clones of one template share the pool's state. */
-static int add_entropy(const ProtobufCBinaryData *entropy, struct error *err)
+static int add_entropy(int fd, const ProtobufCBinaryData *entropy, struct error *err)
 {
 	union {
 		struct rand_pool_info info;
 		char bytes[sizeof(struct rand_pool_info) + ENTROPY_MAX];
 	} pool;
-	autoclose int fd = -1;
 
 	if (entropy->len < ENTROPY_MIN || entropy->len > ENTROPY_MAX)
 		return error_set(err, ERROR_INVALID, "entropy: expected %d to %d bytes, not %zu",
@@ -27,8 +26,7 @@ static int add_entropy(const ProtobufCBinaryData *entropy, struct error *err)
 	pool.info.entropy_count = (int)entropy->len * 8;
 	pool.info.buf_size = (int)entropy->len;
 	memcpy(pool.info.buf, entropy->data, entropy->len);
-	fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+	if (ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return error_errno(err, errno, "reseeding the random generator");
 	return 0;
 }
@@ -53,7 +51,7 @@ int resume_handle(struct request *request, struct error *err)
 	/* The clock and the generator of a namespace pod are the host's own. */
 	if (request->agent->namespace_pod)
 		return 0;
-	r = add_entropy(&resume->entropy, err);
+	r = add_entropy(request->agent->random_fd, &resume->entropy, err);
 	if (r == 0 && resume->realtime_ns)
 		r = set_clock(resume->realtime_ns, err);
 	return r;

@@ -1,6 +1,5 @@
 #include "hyperd/sandbox/rehearsal.h"
 
-
 #define EXEC_ID "rehearsal"
 
 void rehearsal_event(struct rehearsal *r, const Hyper__Event *event)

@@ -84,7 +84,8 @@ static int wanted_init(struct wanted *w, const struct sandbox *s,
 	w->layers = calloc(config->layer_count ? config->layer_count : 1, sizeof(*w->layers));
 	if (!w->layers)
 		return error_nomem(err);
-	memcpy(w->layers, config->layers, config->layer_count * sizeof(*w->layers));
+	if (config->layer_count) /* a pod may be without containers */
+		memcpy(w->layers, config->layers, config->layer_count * sizeof(*w->layers));
 	on_disk = disks_wanted(s, config, shape->machine,
 			       total_bytes(config->layers, config->layer_count));
 	if (on_disk)

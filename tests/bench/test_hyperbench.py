@@ -158,6 +158,21 @@ def test_tables_survive_json():
         assert "0.50 ×" in table and "met" in table and "failed: why" in table and "≤ 0.6 × docker" in table
 
 
+TRACE = """\
+2026-01-02T03:04:05.100000Z hyperd info: hyperd 0.1.0 is ready
+2026-01-02T03:04:06.000000Z hyperd sandbox: building template 92
+2026-01-02T03:04:06.250000Z hyperd sandbox: building template 8a
+2026-01-02T03:04:07.000000Z hyperd sandbox: template-8a-2: the agent has answered
+2026-01-02T03:04:09.000000Z hyperd sandbox: template-92-4: the agent has answered
+"""
+
+
+def test_the_boot_is_the_base_template_s():
+    assert case.trace_interval(TRACE, "building template", "the agent has answered") == 0.75
+    with pytest.raises(process.CommandFailed):
+        case.trace_interval(TRACE, "building template", "something else")
+
+
 def test_the_lines_are_exactly_one_mebibyte():
     content = image.lines_content()
     assert len(content) == 1 << 20 and content.endswith(b"\n")

@@ -1,7 +1,12 @@
 """The API's edge, byte by byte: what no well-behaved client sends, and what some do."""
+import pathlib
+import re
 import socket
+import subprocess
 
-from conftest import parse_answer, read_all
+import pytest
+
+from conftest import HYPERD, parse_answer, read_all
 
 
 def raw(daemon, data, half_close=True):
@@ -162,3 +167,25 @@ def test_everything_in_the_query_string(daemon, isolation):
     query = "Image=busybox&Cmd=%5B%22true%22%5D&HostConfig=" + "x" * 10000
     answer = daemon.request("POST", f"/containers/create?name=c1&{query}", body)
     assert answer.status == 201
+
+
+def resident_bytes(daemon):
+    text = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
+
+
+def test_a_client_that_does_not_read_costs_little(daemon):
+    """Five megabytes of short lines are 25 of frames: they wait in the log's file, not in the daemon."""
+    if "sanitizers" in subprocess.run([str(HYPERD), "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("a sanitizer keeps freed memory")
+    container = create(daemon, "namespace", Cmd=["sh", "-c", "yes | head -c 5000000"])
+    assert daemon.request("POST", f"/containers/{container}/start").status == 204
+    assert daemon.request("POST", f"/containers/{container}/wait").json()["StatusCode"] == 0
+    before = resident_bytes(daemon)
+    with daemon.connect() as idle:
+        idle.sendall(f"GET /containers/{container}/logs?stdout=1 HTTP/1.1\r\n\r\n".encode())
+        assert idle.recv(20)
+        # Others are served meanwhile; each answer lets the loop run its rounds.
+        for _ in range(200):
+            assert daemon.request("GET", "/_ping").status == 200
+        assert resident_bytes(daemon) - before < 8 << 20

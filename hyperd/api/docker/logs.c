@@ -49,7 +49,8 @@ static int record(enum stream_kind kind, uint64_t time_ns, const char *data, siz
 	str_append(&logs->piece, data, len);
 	if (logs->piece.failed)
 		return -ENOMEM;
-	if (logs->piece.len < LOGS_PIECE_BYTES) {
+	if (logs->piece.len < LOGS_PIECE_BYTES &&
+	    http_output_bytes(logs->request) < HTTP_OUTPUT_HIGH_BYTES) {
 		loop_defer(api_of(logs->request)->loop, &logs->flush, flush);
 		return 0;
 	}

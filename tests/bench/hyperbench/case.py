@@ -4,6 +4,7 @@ returns Measurements. Participants take turns within a round and each round begi
 elsewhere and caches grown warm fall on all alike.
 """
 import concurrent.futures
+import datetime
 import os
 import sys
 
@@ -27,7 +28,7 @@ class Bench:
 
     def fail(self, measurement, row, error):
         row.samples.clear()
-        row.note = f"failed: {str(error)[:300]}"
+        row.note = f"failed: {str(error)[-120:]}"
         self.failed.append(f"{measurement.key}: {row.label}: {error}")
         print(f"bench: {self.failed[-1]}", file=sys.stderr, flush=True)
 
@@ -59,10 +60,9 @@ def interleave(bench, measurement, tools, measure, rounds=None, warm_up=1, pods=
 
 
 class Idle:
-    """Idle containers NAME0, NAME1, … of several tools, removed at the end whatever happens."""
+    """Idle containers of several tools, which may share a daemon, removed at the end whatever happens."""
 
-    def __init__(self, bench, measurement, tools, name="idle"):
-        self.bench, self.measurement, self.name = bench, measurement, name
+    def __init__(self, tools):
         self.tools = list(tools)
         self._counts = {tool.key: 0 for tool in tools}
 
@@ -70,21 +70,25 @@ class Idle:
         while self._counts[tool.key] < count:
             number = self._counts[tool.key]
             self._counts[tool.key] += 1
-            process.run_timed(tool.idle(f"{self.name}{number}"), tool.env)
+            process.run_timed(tool.idle(self.name(tool, number)), tool.env)
+
+    @staticmethod
+    def name(tool, number=0):
+        return f"idle-{tool.key}-{number}"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         for tool in self.tools:
-            names = [f"{self.name}{number}" for number in range(self._counts[tool.key])]
+            names = [self.name(tool, number) for number in range(self._counts[tool.key])]
             if names:
                 process.Command(tool.remove(*names), tool.env).wait(check=False)
 
 
 def with_idle(bench, measurement, tools):
     """An Idle with one container for each tool, without the tools whose container does not start."""
-    idle = Idle(bench, measurement, tools)
+    idle = Idle(tools)
     for tool in list(idle.tools):
         try:
             idle.grow(tool, 1)
@@ -146,11 +150,12 @@ def case_milestones(bench):
 
 
 def case_cold(bench):
-    """A daemon on an empty state each time: no template, so the first pod boots one."""
+    """A daemon on an empty state each time: no template, so the first pod boots one. The daemon traces its steps."""
     measurement = begin("cold", "Cold: first VM on an empty state", "s", aims=[Aim("boot", 0.8)])
-    boot = Row("boot", "template: kernel boot to agent ready, state saved", [])
+    boot = Row("boot", "guest booted from nothing: QEMU asked for → agent ready", [])
+    template = Row("template", "template of the image ready: booted, saved, cloned, image added, saved", [])
     whole = Row("whole", "whole command", [])
-    measurement.rows = [boot, whole]
+    measurement.rows = [boot, template, whole]
     if not bench.new_hyperd:
         return []
     try:
@@ -158,10 +163,27 @@ def case_cold(bench):
             with bench.new_hyperd() as tool:
                 whole.samples.append(process.run_timed(tool.idle("cold"), tool.env))
                 timing = daemon.api_get(tool.daemon.socket, "/hyper/v1/pods/cold/timing")
-                boot.samples.append(timing["TemplateNs"] / 1e9)
+                template.samples.append(timing["TemplateNs"] / 1e9)
+                boot.samples.append(trace_interval(tool.daemon.world.log.read_text(errors="replace"),
+                                                   "building template", "the agent has answered"))
     except (process.CommandFailed, TimeoutError, OSError, KeyError) as error:
         bench.fail(measurement, boot, error)
     return [measurement]
+
+
+def trace_interval(log, begin_text, end_text):
+    """
+    Seconds between the first line of a trace that has END_TEXT and the last one with BEGIN_TEXT before it: an image's
+    template asks for a base template first, and only that one boots.
+    """
+    began = None
+    for line in log.splitlines():
+        stamp = line.partition(" ")[0].rstrip("Z")
+        if end_text in line and began:
+            return (datetime.datetime.fromisoformat(stamp) - began).total_seconds()
+        if begin_text in line:
+            began = datetime.datetime.fromisoformat(stamp)
+    raise process.CommandFailed(f"no '{begin_text}' and '{end_text}' in the trace")
 
 
 def case_exec(bench):
@@ -169,7 +191,7 @@ def case_exec(bench):
     tools = bench.pick("docker-none", "runc", "vm", "namespace")
     with with_idle(bench, measurement, tools) as idle:
         interleave(bench, measurement, idle.tools,
-                   lambda tool: process.run_timed(tool.exec("idle0", "true"), tool.env), pods=1)
+                   lambda tool: process.run_timed(tool.exec(Idle.name(tool), "true"), tool.env), pods=1)
     return [measurement]
 
 
@@ -229,7 +251,7 @@ def case_memory(bench):
     for tool in tools:
         rows = {key: Row(tool.key, tool.label, []) for key in further}
         seen = {key: [] for key in further}
-        with Idle(bench, totals["pss"], [tool]) as idle:
+        with Idle([tool]) as idle:
             try:
                 tool.settle()
                 before = process.memory(tool.pod_pids())
@@ -320,7 +342,7 @@ def case_endpoint(bench):
                   aims=[Aim("docker-vm", 0.4, "docker")])
     with with_idle(bench, execs, tools) as idle:
         interleave(bench, execs, idle.tools,
-                   lambda tool: process.run_timed(tool.exec("idle0", "true"), tool.env), pods=1)
+                   lambda tool: process.run_timed(tool.exec(Idle.name(tool), "true"), tool.env), pods=1)
     return [run, execs]
 
 

@@ -94,7 +94,7 @@ class DockerDaemon(Daemon):
 class HyperDaemon(Daemon):
     own_names = ("hyperd",)
 
-    def __init__(self, work, build, cgroup, warm=0, name="hyperd", extra=()):
+    def __init__(self, work, build, cgroup, warm=0, name="hyperd", extra=(), traced=False):
         self.name = name
         super().__init__(work)
         self.warm = warm
@@ -108,7 +108,8 @@ class HyperDaemon(Daemon):
             argv += ["--warm", str(warm)]
         if "--cgroup-parent" in process.run_output([program, "--help"]):
             argv += ["--cgroup-parent", f"/{cgroup}/{name}"]
-        self.world = World(name, work, argv)
+        env = {**os.environ, "HYPER_TRACE": "sandbox"} if traced else None
+        self.world = World(name, work, argv, env=env)
 
     def info(self):
         return api_get(self.socket, "/hyper/v1/info")
