@@ -515,6 +515,19 @@ int container_open_log(struct container *c, struct error *err)
 	return log_driver_open(driver, &config, &c->log, err);
 }
 
+int container_logs_check(struct container *c, struct error *err)
+{
+	int r;
+
+	if (c->removed)
+		return error_set(err, ERROR_NOT_FOUND, "No such container: %s", c->id);
+	r = container_open_log(c, err);
+	if (r == 0 && !log_can_read(c->log))
+		r = error_set(err, ERROR_UNSUPPORTED,
+			      "configured logging driver does not support reading");
+	return r;
+}
+
 struct log_call {
 	int (*fn)(enum stream_kind kind, uint64_t time_ns, const char *data, size_t len,
 		  const char *details, void *arg);
@@ -543,11 +556,8 @@ int container_logs(struct container *c, const struct log_read_options *options,
 		.until_ns = options->until_ns,
 		.tail = options->tail,
 	};
-	int r;
+	int r = container_logs_check(c, err);
 
-	if (c->removed)
-		return error_set(err, ERROR_NOT_FOUND, "No such container: %s", c->id);
-	r = container_open_log(c, err);
 	if (r < 0)
 		return r;
 	log_flush(c->log, NULL);

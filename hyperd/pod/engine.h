@@ -258,6 +258,9 @@ struct log_read_options {
 	uint64_t since_ns, until_ns; /* realtime; 0: no bound */
 	int64_t tail;                /* lines; -1: all */
 };
+/* Whether there is a log to be read: what container_logs() would refuse, for those who must know
+ * before they begin an answer. */
+int container_logs_check(struct container *container, struct error *err);
 /*
  * Task. Calls FN for each record in order until the end (or with FOLLOW until the container has
  * ended), or FN returns non-zero, or the task is cancelled. DATA includes its newline where it had

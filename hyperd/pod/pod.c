@@ -256,6 +256,8 @@ int pod_create(struct engine *engine, struct pod_spec *spec, struct pod **ret, s
 	int r;
 
 	spec->container_count = 0;
+	if (!spec->isolation_set)
+		spec->isolation = engine->isolation;
 	r = check_pod_spec(spec, err);
 	if (r == 0)
 		r = name_pod(engine, spec, err);

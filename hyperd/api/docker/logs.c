@@ -93,6 +93,8 @@ int docker_container_logs(struct http_request *request, struct error *err)
 
 	if (r == 0)
 		r = parse_options(request, &options, err);
+	if (r == 0)
+		r = container_logs_check(container, err);
 	if (r < 0)
 		return r;
 	logs.tty = container_spec(container)->tty;

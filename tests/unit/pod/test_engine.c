@@ -381,6 +381,25 @@ static void files_are_written_before_the_start(struct world *w)
 	container_unref(c);
 }
 
+static void a_log_that_is_not_kept(struct world *w)
+{
+	struct container_spec *spec = spec_of("quiet", "echo x");
+	struct container *c;
+	struct error err = { 0 };
+
+	spec->log_driver = strdup("none");
+	c = start(w, spec);
+	wait_for(c, WAIT_NOT_RUNNING);
+	assert_true(container_logs_check(c, &err) < 0);
+	assert_int_equal(err.kind, ERROR_UNSUPPORTED);
+	assert_string_equal(err.message, "configured logging driver does not support reading");
+	container_unref(c);
+	spec = spec_of("wrong", "echo x");
+	spec->log_driver = strdup("nothing");
+	assert_true(container_create(w->engine, spec, NULL, NULL, &c, &err) < 0);
+	assert_int_equal(err.kind, ERROR_INVALID);
+}
+
 static void count_event(const json_t *event, void *arg)
 {
 	strv_addf(arg, "%s %s", json_string_value(json_object_get(event, "Type")),
@@ -431,6 +450,7 @@ RUN(the_sandbox_dies)
 RUN(a_sandbox_that_does_not_start)
 RUN(volumes_are_refused_by_name)
 RUN(files_are_written_before_the_start)
+RUN(a_log_that_is_not_kept)
 RUN(events_are_told_in_order)
 
 int main(void)
@@ -453,6 +473,7 @@ int main(void)
 		cmocka_unit_test(run_a_sandbox_that_does_not_start),
 		cmocka_unit_test(run_volumes_are_refused_by_name),
 		cmocka_unit_test(run_files_are_written_before_the_start),
+		cmocka_unit_test(run_a_log_that_is_not_kept),
 		cmocka_unit_test(run_events_are_told_in_order),
 	};
 
