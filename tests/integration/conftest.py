@@ -339,3 +339,7 @@ def cli(request):
     if not os.access(request.param, os.X_OK):
         pytest.skip(f"{request.param}: no docker CLI on this machine")
     return request.param
+
+
+# A real dockerd to compare with; it builds on the classes above.
+from dockerd import dockerd, shared_dockerd  # noqa: E402,F401
