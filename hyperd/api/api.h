@@ -107,7 +107,7 @@ json_t *api_container_config(struct container *container);
 json_t *api_container_host_config(struct container *container);
 json_t *api_container_summary(struct container *container, unsigned version);
 /* docker/images.c */
-json_t *api_image_summary(struct image *image, unsigned version);
+json_t *api_image_summary(struct image_store *images, struct image *image, unsigned version);
 json_t *api_image_labels(struct image *image);
 /* docker/registry.c: what info tells of registries. */
 json_t *api_registry_config(const struct api *api);

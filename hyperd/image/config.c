@@ -200,8 +200,6 @@ static int get_diff_ids(struct config_file *file, struct error *err)
 		r = error_set(err, ERROR_UNSUPPORTED, "type '%.40s': expected 'layers'", type);
 	if (r == 0)
 		r = json_get_strv(rootfs, "diff_ids", &file->diff_ids, err);
-	if (r == 0 && strv_len(file->diff_ids) == 0)
-		r = error_set(err, ERROR_INVALID, "diff_ids: the image has no layers");
 	if (r == 0 && strv_len(file->diff_ids) > IMAGE_MAX_LAYERS)
 		r = error_set(err, ERROR_LIMIT, "diff_ids: %zu layers, more than %d",
 			      strv_len(file->diff_ids), IMAGE_MAX_LAYERS);

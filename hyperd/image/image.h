@@ -77,6 +77,9 @@ size_t image_layer_count(const struct image *image);
 const struct layer *image_layer(const struct image *image, size_t i); /* 0 is the lowest */
 uint64_t image_size_bytes(const struct image *image);
 uint64_t image_created_ns(const struct image *image); /* realtime; 0 when unknown */
+/* The image that it was built on or committed from, borrowed; NULL when there is none here. */
+struct image *image_parent(struct image_store *images, const struct image *image);
+bool image_has_children(struct image_store *images, const struct image *image);
 
 /* Progress of long work, called on the loop thread: STATUS as Docker words it, TOTAL 0 when
  * unknown. */
@@ -109,12 +112,35 @@ int image_tag(struct image_store *images, const char *name, const char *new_refe
 	      struct error *err);
 
 /*
- * Docker's rules: a reference is untagged, and the image goes with its last one; an id with several
- * references needs FORCE; an image in use is refused. *ret_report (may be NULL): array of
- * {"Untagged": …} and {"Deleted": …}. IN_USE is asked with the image id and returns the name of a
- * user, or NULL.
+ * An image made of another: its layers and one more, its history and one more entry, and a
+ * configuration of its own. All borrowed, for the time of the call.
  */
-int image_remove(struct image_store *images, const char *name, bool force,
+struct workdir;
+struct image_derivation {
+	struct image *parent;         /* NULL: of nothing */
+	json_t *config;               /* the new "config" member */
+	json_t *container_config;     /* of the container that made the layer; may be NULL */
+	const char *container_id;     /* may be NULL */
+	const char *author, *comment; /* may be NULL */
+	const char *created_by;       /* what its entry in the history says; may be NULL */
+	/* The layer's archive: the file FILE of WORK; FILE NULL: it adds none. */
+	const struct workdir *work;
+	const char *file;
+};
+/* Task. Without names; the store remembers the parent. */
+int image_derive(struct image_store *images, const struct image_derivation *derivation,
+		 struct image **ret, struct error *err);
+/* Where layers' archives are made: workdir_new(), in layer_store.h. */
+struct layer_store *image_store_layers(struct image_store *images);
+
+/*
+ * Docker's rules: a reference is untagged, and the image goes with its last one; an id with several
+ * references needs FORCE; an image in use is refused, and so is one that others were built on.
+ * PRUNE takes along the nameless images that it was built on and nothing else needs. *ret_report
+ * (may be NULL): array of {"Untagged": …} and {"Deleted": …}. IN_USE is asked with the image id and
+ * returns the name of a user, or NULL.
+ */
+int image_remove(struct image_store *images, const char *name, bool force, bool prune,
 		 const char *(*in_use)(const char *image_id, void *arg), void *arg,
 		 json_t **ret_report, struct error *err);
 

@@ -29,7 +29,8 @@ struct image {
 	unsigned refs;
 	struct list node; /* of the store's; alone once the image was removed */
 	char id[DIGEST_TEXT_BYTES];
-	char *config_text; /* owned: the bytes that the id is the digest of */
+	char parent[DIGEST_TEXT_BYTES]; /* "" when it was not made here */
+	char *config_text;              /* owned: the bytes that the id is the digest of */
 	size_t config_len;
 	char *manifest; /* owned: the OCI manifest it came with, or NULL */
 	size_t manifest_len;

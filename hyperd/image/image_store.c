@@ -96,6 +96,26 @@ uint64_t image_created_ns(const struct image *image)
 	return image->file.created_ns;
 }
 
+struct image *image_parent(struct image_store *images, const struct image *image)
+{
+	return *image->parent ? image_by_id(images, image->parent) : NULL;
+}
+
+bool image_has_children(struct image_store *images, const struct image *image)
+{
+	struct image *other;
+
+	list_for_each_entry(other, &images->images, node)
+		if (strcmp(other->parent, image->id) == 0)
+			return true;
+	return false;
+}
+
+struct layer_store *image_store_layers(struct image_store *images)
+{
+	return images->layers;
+}
+
 /* names of an image, as people see them */
 
 char *reference_key(const struct reference *r)
@@ -272,6 +292,9 @@ int image_store_add(struct image_store *images, struct image *image, struct erro
 		    json_object_set_new(record, "manifest", json_string(manifest_digest)) < 0)
 			r = error_nomem(err);
 	}
+	if (r == 0 && *image->parent &&
+	    json_object_set_new(record, "parent", json_string(image->parent)) < 0)
+		r = error_nomem(err);
 	if (r == 0)
 		r = record_save(images->store, IMAGE_KIND, digest_hex(image->id), IMAGE_VERSION,
 				record, true, err);
@@ -299,7 +322,7 @@ void image_store_drop(struct image_store *images, struct image *image)
 
 static int load_layers(struct image_store *images, struct image *image, struct error *err)
 {
-	image->layers = calloc(strv_len(image->file.diff_ids), sizeof(*image->layers));
+	image->layers = calloc(strv_len(image->file.diff_ids) + 1, sizeof(*image->layers));
 	if (!image->layers)
 		return error_nomem(err);
 	strv_for_each(id, image->file.diff_ids) {
@@ -316,7 +339,7 @@ static int load_image(struct image_store *images, const char *hex, const json_t 
 		      struct error *err)
 {
 	autoptr(image_unref) struct image *image = NULL;
-	const char *manifest;
+	const char *manifest, *parent;
 	int r = image_new(&image, err);
 
 	if (r < 0)
@@ -327,6 +350,12 @@ static int load_image(struct image_store *images, const char *hex, const json_t 
 		r = json_get_string(record, "manifest", &manifest, err);
 	if (r == 0 && manifest)
 		r = digest_check("manifest", manifest, err);
+	if (r == 0)
+		r = json_get_string(record, "parent", &parent, err);
+	if (r == 0 && parent)
+		r = digest_check("parent", parent, err);
+	if (r == 0 && parent)
+		snprintf(image->parent, sizeof(image->parent), "%s", parent);
 	if (r == 0 && manifest)
 		r = file_read(images->meta_fd, digest_hex(manifest), IMAGE_MAX_MANIFEST_BYTES,
 			      &image->manifest, &image->manifest_len, err);

@@ -165,6 +165,9 @@ static int config_job(void *arg)
 	r = config_file_parse(image->config_text, image->config_len, &image->file, job->err);
 	if (r < 0)
 		return r;
+	if (strv_len(image->file.diff_ids) == 0)
+		return error_set(job->err, ERROR_INVALID, "'%s': the image has no layers",
+				 job->source->config_name);
 	if (strv_len(image->file.diff_ids) != job->source->layer_count)
 		return error_set(job->err, ERROR_INVALID,
 				 "the manifest has %zu layers, the configuration %zu",

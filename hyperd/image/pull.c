@@ -110,6 +110,8 @@ static int check_config(struct image *image, const struct manifest_image *manife
 {
 	const char *os = image->file.os;
 
+	if (strv_len(image->file.diff_ids) == 0)
+		return error_set(err, ERROR_INVALID, "the image has no layers");
 	if (strv_len(image->file.diff_ids) != manifest->layer_count)
 		return error_set(err, ERROR_INVALID,
 				 "the manifest has %zu layers, the configuration %zu",

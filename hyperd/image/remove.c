@@ -10,6 +10,9 @@ struct removal {
 	struct image *image; /* held */
 	char **keys;         /* owned: the names that go */
 	bool last;           /* and the image with them */
+	bool prune;          /* and what it was built on, when nothing else needs it */
+	const char *(*in_use)(const char *image_id, void *arg);
+	void *arg;
 };
 
 /* Docker's rule: the last tag of a repository takes the repository's digests along. */
@@ -55,7 +58,9 @@ static int by_reference(struct removal *removal, const char *name, bool *ret, st
 	if (strv_take(&removal->keys, reference_key(&reference)) < 0)
 		return error_nomem(err);
 	r = add_digests(removal, &reference, all, err);
-	removal->last = strv_len(removal->keys) == strv_len(all);
+	/* What others were built on only loses its name. */
+	removal->last = strv_len(removal->keys) == strv_len(all) &&
+			!image_has_children(removal->images, image);
 	return r;
 }
 
@@ -67,6 +72,11 @@ static int by_id(struct removal *removal, const char *name, bool force, struct e
 		return r;
 	removal->keys = references_of(removal->images, removal->image->id);
 	removal->last = true;
+	if (image_has_children(removal->images, removal->image))
+		return error_set(err, ERROR_CONFLICT,
+				 "conflict: unable to delete %.12s (cannot be forced) - image has "
+				 "dependent child images",
+				 digest_hex(removal->image->id));
 	if (strv_len(removal->image->tags) > 1 && !force)
 		return error_set(err, ERROR_CONFLICT,
 				 "unable to delete %.12s (must be forced) - image is referenced by "
@@ -92,14 +102,27 @@ static int untag(struct removal *removal, json_t *report, struct error *err)
 	return json_object_size(change) ? references_change(removal->images, change, err) : 0;
 }
 
-static int delete_image(struct removal *removal, json_t *report, struct error *err)
+static bool is_needed(const struct removal *removal, struct image *image)
 {
-	struct image *image = removal->image;
-	autostrv char **diff_ids = strv_copy(image->file.diff_ids);
+	autostrv char **names = references_of(removal->images, image->id);
 
+	return names || image_has_children(removal->images, image) ||
+	       (removal->in_use && removal->in_use(image->id, removal->arg));
+}
+
+/* One image: *ret_parent is what it was built on, when that goes too. */
+static int delete_one(struct removal *removal, struct image *image, json_t *report,
+		      struct image **ret_parent, struct error *err)
+{
+	autostrv char **diff_ids = strv_copy(image->file.diff_ids);
+	struct image *parent = image_parent(removal->images, image);
+
+	if (image->file.diff_ids && !diff_ids)
+		return error_nomem(err);
+	*ret_parent = parent ? image_ref(parent) : NULL;
 	json_array_append_new(report, json_pack("{s:s}", "Deleted", image->id));
 	image_store_drop(removal->images, image);
-	image_unref(steal(removal->image));
+	image_unref(image);
 	for (size_t i = strv_len(diff_ids); i-- > 0;) {
 		struct layer_entry *left = layer_find(removal->images->layers, diff_ids[i]);
 
@@ -109,14 +132,30 @@ static int delete_image(struct removal *removal, json_t *report, struct error *e
 		else
 			json_array_append_new(report, json_pack("{s:s}", "Deleted", diff_ids[i]));
 	}
-	return layer_store_collect(removal->images->layers, err);
+	return 0;
 }
 
-int image_remove(struct image_store *images, const char *name, bool force,
+static int delete_image(struct removal *removal, json_t *report, struct error *err)
+{
+	struct image *image = steal(removal->image), *parent = NULL;
+	int r = 0;
+
+	while (r == 0 && image) {
+		r = delete_one(removal, image, report, &parent, err);
+		image = r == 0 ? parent : NULL;
+		if (image && (!removal->prune || is_needed(removal, image))) {
+			image_unref(image);
+			image = NULL;
+		}
+	}
+	return r < 0 ? r : layer_store_collect(removal->images->layers, err);
+}
+
+int image_remove(struct image_store *images, const char *name, bool force, bool prune,
 		 const char *(*in_use)(const char *image_id, void *arg), void *arg,
 		 json_t **ret_report, struct error *err)
 {
-	struct removal removal = { .images = images };
+	struct removal removal = { .images = images, .prune = prune, .in_use = in_use, .arg = arg };
 	autojson json_t *report = json_array();
 	const char *user = NULL;
 	bool found;

@@ -16,10 +16,11 @@ json_t *api_image_labels(struct image *image)
 	return labels;
 }
 
-json_t *api_image_summary(struct image *image, unsigned version)
+json_t *api_image_summary(struct image_store *images, struct image *image, unsigned version)
 {
 	json_t *tags = json_from_strv(image_tags(image));
 	json_t *digests = json_from_strv(image_digests(image));
+	struct image *parent = image_parent(images, image);
 	json_t *summary;
 
 	/* Older clients want words for an image without a name. */
@@ -28,7 +29,8 @@ json_t *api_image_summary(struct image *image, unsigned version)
 		json_array_append_new(digests, json_string("<none>@<none>"));
 	}
 	summary = json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:i,s:o,s:i}", "Id", image_id(image),
-			    "ParentId", "", "RepoTags", tags, "RepoDigests", digests, "Created",
+			    "ParentId", parent ? image_id(parent) : "", "RepoTags", tags,
+			    "RepoDigests", digests, "Created",
 			    (json_int_t)(image_created_ns(image) / NSEC_PER_SEC), "Size",
 			    (json_int_t)image_size_bytes(image), "SharedSize", -1, "Labels",
 			    api_image_labels(image), "Containers", -1);
@@ -41,6 +43,7 @@ json_t *api_image_summary(struct image *image, unsigned version)
 struct image_list {
 	struct http_request *request;
 	struct http_filters *filters;
+	bool intermediate; /* those too that others were built on */
 	uint64_t before_ns, since_ns, until_ns;
 	struct image **images; /* owned references */
 	size_t count;
@@ -83,6 +86,9 @@ static bool image_matches(struct image_list *list, struct image *image)
 	autojson json_t *labels = NULL;
 	bool named = image_tags(image) && image_tags(image)[0];
 
+	if (!named && !list->intermediate &&
+	    image_has_children(engine_images(api_engine(list->request)), image))
+		return false;
 	if (dangling) {
 		bool want = strcmp(dangling[0], "false") && strcmp(dangling[0], "0");
 
@@ -164,13 +170,17 @@ int docker_image_list(struct http_request *request, struct error *err)
 	if (r < 0)
 		return r;
 	list.filters = filters;
+	/* As Docker: what is dangling is nothing's parent, whatever else was asked for. */
+	list.intermediate =
+		http_query_bool(request, "all", false) && !http_filters_get(filters, "dangling");
 	image_each(engine_images(api_engine(request)), pick, &list);
 	if (list.count)
 		qsort(list.images, list.count, sizeof(*list.images), newest_first);
 	array = json_array();
 	for (size_t i = 0; i < list.count; i++)
 		json_array_append_new(array,
-				      api_image_summary(list.images[i], api_version(request)));
+				      api_image_summary(engine_images(api_engine(request)),
+							list.images[i], api_version(request)));
 	image_list_done(&list);
 	return http_respond_json(request, 200, array);
 }
@@ -194,14 +204,15 @@ static const char *member(const json_t *object, const char *key)
 
 int docker_image_inspect(struct http_request *request, struct error *err)
 {
-	static const char *const copied[] = { "Config", "container_config" };
 	autoptr(image_unref) struct image *image = NULL;
+	struct image *parent;
 	const json_t *config;
-	json_t *layers, *root, *inner;
+	json_t *layers, *root, *inner, *made_by;
 	int r = find(request, &image, err);
 
 	if (r < 0)
 		return r;
+	parent = image_parent(engine_images(api_engine(request)), image);
 	config = image_config_json(image);
 	layers = json_array();
 	for (size_t i = 0; i < image_layer_count(image); i++)
@@ -211,17 +222,23 @@ int docker_image_inspect(struct http_request *request, struct error *err)
 		"{s:s,s:o,s:o,s:s,s:s,s:o,s:s,s:s,s:O?,s:s,s:s,s:I,s:I,s:{s:s,s:{}},s:{s:s,"
 		"s:o},s:{s:o}}",
 		"Id", image_id(image), "RepoTags", json_from_strv(image_tags(image)), "RepoDigests",
-		json_from_strv(image_digests(image)), "Parent", "", "Comment",
-		member(config, "comment"), "Created", api_json_time(image_created_ns(image)),
-		"DockerVersion", member(config, "docker_version"), "Author",
-		member(config, "author"), copied[0], inner, "Architecture",
-		member(config, "architecture"), "Os", member(config, "os"), "Size",
-		(json_int_t)image_size_bytes(image), "VirtualSize",
+		json_from_strv(image_digests(image)), "Parent", parent ? image_id(parent) : "",
+		"Comment", member(config, "comment"), "Created",
+		api_json_time(image_created_ns(image)), "DockerVersion",
+		member(config, "docker_version"), "Author", member(config, "author"), "Config",
+		inner, "Architecture", member(config, "architecture"), "Os", member(config, "os"),
+		"Size", (json_int_t)image_size_bytes(image), "VirtualSize",
 		(json_int_t)image_size_bytes(image), "GraphDriver", "Name", "overlay", "Data",
 		"RootFS", "Type", "layers", "Layers", layers, "Metadata", "LastTagTime",
 		api_json_time(0));
 	if (root && !inner)
 		json_object_set_new(root, "Config", json_object());
+	made_by = json_object_get(config, "container_config");
+	if (root && made_by && api_version(request) < 45) {
+		json_object_set_new(root, "Container",
+				    api_json_string(member(config, "container")));
+		json_object_set(root, "ContainerConfig", made_by);
+	}
 	if (root && *member(config, "variant"))
 		json_object_set_new(root, "Variant", json_string(member(config, "variant")));
 	return http_respond_json(request, 200, root);
@@ -230,6 +247,8 @@ int docker_image_inspect(struct http_request *request, struct error *err)
 int docker_image_history(struct http_request *request, struct error *err)
 {
 	autoptr(image_unref) struct image *image = NULL;
+	struct image_store *images = engine_images(api_engine(request));
+	struct image *at;
 	json_t *history, *array, *entry;
 	size_t i, layer = 0;
 	int r = find(request, &image, err);
@@ -241,19 +260,14 @@ int docker_image_history(struct http_request *request, struct error *err)
 	json_array_foreach(history, i, entry) {
 		bool empty = json_is_true(json_object_get(entry, "empty_layer"));
 		uint64_t bytes = 0, created_ns = 0;
-		bool last = i + 1 == json_array_size(history);
 
 		if (!empty && layer < image_layer_count(image))
 			bytes = image_layer(image, layer++)->size_bytes;
 		api_parse_time(member(entry, "created"), &created_ns, NULL);
 		json_array_insert_new(array, 0,
-				      json_pack("{s:s,s:I,s:s,s:o,s:I,s:s}", "Id",
-						last ? image_id(image) : "<missing>", "Created",
-						(json_int_t)(created_ns / NSEC_PER_SEC),
+				      json_pack("{s:s,s:I,s:s,s:n,s:I,s:s}", "Id", "<missing>",
+						"Created", (json_int_t)(created_ns / NSEC_PER_SEC),
 						"CreatedBy", member(entry, "created_by"), "Tags",
-						last && image_tags(image) && image_tags(image)[0]
-							? json_from_strv(image_tags(image))
-							: json_null(),
 						"Size", (json_int_t)bytes, "Comment",
 						member(entry, "comment")));
 	}
@@ -266,6 +280,16 @@ int docker_image_history(struct http_request *request, struct error *err)
 				  "", "Tags", "Size",
 				  (json_int_t)image_layer(image, layer)->size_bytes, "Comment",
 				  ""));
+	/* Of what was made here, the images in between are known by name. */
+	at = image;
+	json_array_foreach(array, i, entry) {
+		if (!at)
+			break;
+		json_object_set_new(entry, "Id", json_string(image_id(at)));
+		if (image_tags(at) && image_tags(at)[0])
+			json_object_set_new(entry, "Tags", json_from_strv(image_tags(at)));
+		at = image_parent(images, at);
+	}
 	return http_respond_json(request, 200, array);
 }
 
@@ -325,7 +349,8 @@ int docker_image_remove(struct http_request *request, struct error *err)
 	if (!id)
 		return error_nomem(err);
 	r = image_remove(engine_images(api_engine(request)), http_param(request, "name"),
-			 http_query_bool(request, "force", false), engine_image_user,
+			 http_query_bool(request, "force", false),
+			 !http_query_bool(request, "noprune", false), engine_image_user,
 			 api_engine(request), &report, err);
 	if (r < 0)
 		return r;
@@ -366,8 +391,8 @@ int docker_image_prune(struct http_request *request, struct error *err)
 		 * use are refused by image_remove). */
 		if (!id || (!all && named) || engine_image_user(id, api_engine(request)))
 			continue;
-		if (image_remove(engine_images(api_engine(request)), id, true, engine_image_user,
-				 api_engine(request), &report, NULL) < 0)
+		if (image_remove(engine_images(api_engine(request)), id, true, true,
+				 engine_image_user, api_engine(request), &report, NULL) < 0)
 			continue;
 		emit_report(request, id, report);
 		json_array_extend(deleted, report);

@@ -198,15 +198,28 @@ int docker_info(struct http_request *request, struct error *err)
 struct df {
 	struct http_request *request;
 	json_t *images, *containers;
+	json_t *layers; /* {"sha256:…": true}: each counts once */
 	uint64_t layers_bytes;
 };
 
 static void df_image(struct image *image, void *arg)
 {
 	struct df *df = arg;
+	struct image_store *images = engine_images(api_engine(df->request));
+	bool named = image_tags(image) && image_tags(image)[0];
 
-	json_array_append_new(df->images, api_image_summary(image, api_version(df->request)));
-	df->layers_bytes += image_size_bytes(image);
+	for (size_t i = 0; i < image_layer_count(image); i++) {
+		const struct layer *layer = image_layer(image, i);
+
+		if (json_object_get(df->layers, layer->diff_id))
+			continue;
+		json_object_set_new(df->layers, layer->diff_id, json_true());
+		df->layers_bytes += layer->size_bytes;
+	}
+	/* What others were built on is not shown for itself. */
+	if (named || !image_has_children(images, image))
+		json_array_append_new(df->images,
+				      api_image_summary(images, image, api_version(df->request)));
 }
 
 static void df_container(struct container *container, void *arg)
@@ -222,9 +235,10 @@ static void df_container(struct container *container, void *arg)
 
 int docker_df(struct http_request *request, struct error *err)
 {
-	struct df df = { request, json_array(), json_array(), 0 };
+	struct df df = { request, json_array(), json_array(), json_object(), 0 };
 
 	image_each(engine_images(api_engine(request)), df_image, &df);
+	json_decref(df.layers);
 	container_each(api_engine(request), df_container, &df);
 	return http_respond_json(request, 200,
 				 json_pack("{s:I,s:o,s:o,s:[],s:[],s:i}", "LayersSize",

@@ -98,7 +98,7 @@ static void again_main(struct world *w)
 		digest_of(image_layer(image, 0)->erofs_path, digests[i]);
 		strcpy(id, image_id(image));
 		image_unref(image);
-		assert_ok(image_remove(w->images, id, true, NULL, NULL, NULL, &err), err);
+		assert_ok(image_remove(w->images, id, true, true, NULL, NULL, NULL, &err), err);
 		/* So that the second one is not made in the same second. */
 		for (uint64_t s = realtime_ns() / NSEC_PER_SEC; realtime_ns() / NSEC_PER_SEC == s;)
 			task_sleep_until(deadline_in_ms(50));

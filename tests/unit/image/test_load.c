@@ -249,12 +249,12 @@ static void shared_main(struct world *w)
 	assert_int_equal(strv_len(names), 3);
 	assert_int_equal(count_files(w, "image/l"), 1);
 
-	assert_ok(image_remove(w->images, "a", false, NULL, NULL, &report, &err), err);
+	assert_ok(image_remove(w->images, "a", false, true, NULL, NULL, &report, &err), err);
 	assert_int_equal(json_array_size(report), 2); /* untagged, deleted; the layer stays */
 	assert_int_equal(count_files(w, "image/l"), 1);
-	assert_ok(image_remove(w->images, "b", false, NULL, NULL, NULL, &err), err);
+	assert_ok(image_remove(w->images, "b", false, true, NULL, NULL, NULL, &err), err);
 	assert_int_equal(count_files(w, "image/l"), 1);
-	assert_ok(image_remove(w->images, "c:1", false, NULL, NULL, NULL, &err), err);
+	assert_ok(image_remove(w->images, "c:1", false, true, NULL, NULL, NULL, &err), err);
 	assert_nothing_stored(w);
 }
 
@@ -283,21 +283,23 @@ static void remove_main(struct world *w)
 	assert_int_equal(strv_len(image_tags(image)), 2);
 	snprintf(prefix, sizeof(prefix), "%.12s", digest_hex(image_id(image)));
 
-	assert_int_equal(image_remove(w->images, prefix, false, NULL, NULL, NULL, &err), -EBUSY);
+	assert_int_equal(image_remove(w->images, prefix, false, true, NULL, NULL, NULL, &err),
+			 -EBUSY);
 	assert_contains(err.message, "forced");
 	/* One of two names may go whoever uses the image; the last one not. */
-	assert_ok(image_remove(w->images, "x:1", false, used_by_db, NULL, NULL, &err), err);
-	assert_int_equal(image_remove(w->images, "y:2", false, used_by_db, NULL, NULL, &err),
+	assert_ok(image_remove(w->images, "x:1", false, true, used_by_db, NULL, NULL, &err), err);
+	assert_int_equal(image_remove(w->images, "y:2", false, true, used_by_db, NULL, NULL, &err),
 			 -EBUSY);
 	assert_contains(err.message, "container \"db\"");
-	assert_int_equal(image_remove(w->images, prefix, true, used_by_db, NULL, NULL, &err),
+	assert_int_equal(image_remove(w->images, prefix, true, true, used_by_db, NULL, NULL, &err),
 			 -EBUSY);
 
 	/* Held, it stays on disk although it has gone from the store. */
-	assert_ok(image_remove(w->images, prefix, false, NULL, NULL, NULL, &err), err);
+	assert_ok(image_remove(w->images, prefix, false, true, NULL, NULL, NULL, &err), err);
 	path = strdup(image_layer(image, 0)->erofs_path);
 	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(image_remove(w->images, prefix, false, NULL, NULL, NULL, &err), -ENOENT);
+	assert_int_equal(image_remove(w->images, prefix, false, true, NULL, NULL, NULL, &err),
+			 -ENOENT);
 	image_unref(steal(image));
 	assert_ok(image_store_collect(w->images, &err), err);
 	assert_int_equal(stat(path, &st), -1);
@@ -368,7 +370,7 @@ static void save_main(struct world *w)
 	strcpy(diff_id, image_layer(image, 0)->diff_id);
 	image_unref(steal(image));
 	assert_ok(image_save(w->images, (char *const *)saved, one, &err), err);
-	assert_ok(image_remove(w->images, "packed:1", false, NULL, NULL, NULL, &err), err);
+	assert_ok(image_remove(w->images, "packed:1", false, true, NULL, NULL, NULL, &err), err);
 	assert_nothing_stored(w);
 
 	assert_int_equal(lseek(one, 0, SEEK_SET), 0);
@@ -480,7 +482,7 @@ static void save_socket_main(struct world *w)
 	task_unref(task);
 	close(pair[1]);
 	image_unref(steal(image));
-	assert_ok(image_remove(w->images, "big", false, NULL, NULL, NULL, &err), err);
+	assert_ok(image_remove(w->images, "big", false, true, NULL, NULL, NULL, &err), err);
 	assert_ok(load_bytes(w, &reader.data, &names, &err), err);
 	assert_string_equal(names[0], "big:latest");
 	str_done(&reader.data);
@@ -627,7 +629,7 @@ static void twins_main(struct world *w)
 	}
 	assert_int_equal(count_files(w, "image/l"), 1);
 	assert_int_equal(count_files(w, "image/tmp"), 0);
-	assert_ok(image_remove(w->images, "twin", false, NULL, NULL, &report, &err), err);
+	assert_ok(image_remove(w->images, "twin", false, true, NULL, NULL, &report, &err), err);
 	assert_nothing_stored(w);
 }
 
