@@ -4,7 +4,7 @@ _hyperctl_ask() { hyperctl "${host[@]}" "$@" 2>/dev/null; }
 _hyperctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= words= i host=()
-	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events images load import save tag rmi info version completion help'
+	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events images load import save tag rmi pull push login logout info version completion help'
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-H | --host) host=(-H "${COMP_WORDS[i + 1]}"); ((i++)) ;;
@@ -265,6 +265,33 @@ _hyperctl() {
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
 		[[ $word == -* ]] && words='--help --force -f --no-prune'
+		;;
+	pull)
+		case $before in
+		--platform) words="" ;;
+		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
+		esac
+		[[ $word == -* ]] && words='--help --all-tags -a --platform --quiet -q'
+		;;
+	push)
+		case $before in
+		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
+		esac
+		[[ $word == -* ]] && words='--help --all-tags -a --quiet -q'
+		;;
+	login)
+		case $before in
+		--username | -u) words="" ;;
+		--password | -p) words="" ;;
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --username -u --password -p --password-stdin'
+		;;
+	logout)
+		case $before in
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help'
 		;;
 	info)
 		case $before in

@@ -284,6 +284,8 @@ static int send_request(const struct client *client, int fd, const struct reques
 		str_add(&head, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
 	if (request->content_type)
 		str_addf(&head, "Content-Type: %s\r\n", request->content_type);
+	if (request->registry_auth)
+		str_addf(&head, "X-Registry-Auth: %s\r\n", request->registry_auth);
 	if (request->body_read)
 		str_add(&head, "Transfer-Encoding: chunked\r\n");
 	else if (request->body || strcmp(request->method, "POST") == 0)

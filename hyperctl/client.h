@@ -36,6 +36,7 @@ struct request {
 	 * body. */
 	ssize_t (*body_read)(void *arg, void *data, size_t len, struct error *err);
 	void *body_arg;
+	const char *registry_auth; /* X-Registry-Auth, may be NULL */
 	bool hijack;
 };
 

@@ -29,7 +29,8 @@ static const struct {
 	{ &command_stats, ARGUMENT_RUNNING },  { &command_images, ARGUMENT_IMAGE },
 	{ &command_load, ARGUMENT_FILE },      { &command_import, ARGUMENT_FILE },
 	{ &command_save, ARGUMENT_IMAGE },     { &command_tag, ARGUMENT_IMAGE },
-	{ &command_rmi, ARGUMENT_IMAGE },      { &command_help, ARGUMENT_COMMAND },
+	{ &command_rmi, ARGUMENT_IMAGE },      { &command_pull, ARGUMENT_IMAGE },
+	{ &command_push, ARGUMENT_IMAGE },     { &command_help, ARGUMENT_COMMAND },
 };
 
 static const char *argument_words(const struct command *command)

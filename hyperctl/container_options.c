@@ -370,8 +370,7 @@ int container_create(const struct client *client, const struct container_options
 		struct error told = *err;
 
 		return error_set(err, ERROR_NOT_FOUND,
-				 "%s (hyperctl load or hyperctl import brings it in)",
-				 told.message);
+				 "%s (hyperctl pull, load or import brings it in)", told.message);
 	}
 	if (r < 0)
 		return r;

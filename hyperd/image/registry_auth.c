@@ -3,8 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
-#include <openssl/evp.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/str.h"
 
@@ -53,46 +53,16 @@ int registry_credentials_copy(const struct registry_credentials *from,
 	return 0;
 }
 
-static int base64_value(char c)
+/* Docker's clients write the URL's alphabet, scripts the other. */
+static int decode_either(const char *text, char **ret, size_t *ret_len)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+' || c == '-')
-		return 62;
-	return c == '/' || c == '_' ? 63 : -1;
-}
+	autofree char *plain = strdup(text);
 
-/* Either alphabet; padding may be missing. *ret is NUL-terminated. */
-static int base64_decode(const char *text, char **ret, size_t *ret_len)
-{
-	autostr struct str out = STR_INIT;
-	size_t len = strlen(text);
-	unsigned bits = 0, value = 0;
-
-	while (len > 0 && (text[len - 1] == '=' || isspace((unsigned char)text[len - 1])))
-		len--;
-	for (size_t i = 0; i < len; i++) {
-		int v = base64_value(text[i]);
-
-		if (v < 0)
-			return -EINVAL;
-		value = value << 6 | (unsigned)v;
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			str_addc(&out, (char)(value >> bits & 0xff));
-		}
-	}
-	/* Six bits left over are no byte, and no encoder writes them. */
-	if (bits == 6)
-		return -EINVAL;
-	*ret_len = out.len;
-	*ret = out.len ? str_steal(&out) : strdup("");
-	return *ret ? 0 : -ENOMEM;
+	if (!plain)
+		return -ENOMEM;
+	for (char *p = plain; *p; p++)
+		*p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
+	return base64_decode(plain, strlen(plain), ret, ret_len);
 }
 
 /* "auth" in a configuration file of Docker's: base64 of "user:password". */
@@ -101,7 +71,7 @@ static int take_auth(const char *auth, struct registry_credentials *c, struct er
 	autofree char *text = NULL;
 	size_t len;
 	char *colon;
-	int r = base64_decode(auth, &text, &len);
+	int r = decode_either(auth, &text, &len);
 
 	if (r == -ENOMEM)
 		return error_nomem(err);
@@ -164,7 +134,7 @@ int registry_credentials_decode(const char *header, struct registry_credentials 
 	if (strlen(header) > REGISTRY_AUTH_MAX_BYTES)
 		return error_set(err, ERROR_LIMIT, "X-Registry-Auth: longer than %u bytes",
 				 REGISTRY_AUTH_MAX_BYTES);
-	r = base64_decode(header, &json, &len);
+	r = decode_either(header, &json, &len);
 	if (r == -ENOMEM)
 		return error_nomem(err);
 	if (r < 0)
@@ -187,12 +157,9 @@ char *registry_credentials_basic(const struct registry_credentials *c)
 	if (!pair)
 		return NULL;
 	len = strlen(pair);
-	encoded = malloc(len / 3 * 4 + 5);
-	if (!encoded)
-		return NULL;
-	EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)pair, (int)len);
+	encoded = base64_encode(pair, len);
 	explicit_bzero(pair, len);
-	return strf("Basic %s", encoded);
+	return encoded ? strf("Basic %s", encoded) : NULL;
 }
 
 /* ------------------------------------------------------------------ challenges */
