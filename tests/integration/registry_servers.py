@@ -188,9 +188,9 @@ class Registry:
 
 
 class Server:
-    """An HTTP server of our own on a thread."""
+    """An HTTP server of our own on a thread. With CLIENT_CA it wants a certificate of its clients'."""
 
-    def __init__(self, handler, certificate=None, address="127.0.0.1"):
+    def __init__(self, handler, certificate=None, address="127.0.0.1", client_ca=None):
         self.server = http.server.ThreadingHTTPServer((address, 0), handler)
         self.server.daemon_threads = True
         self.server.owner = self
@@ -198,6 +198,9 @@ class Server:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*map(str, certificate))
+            if client_ca:
+                context.load_verify_locations(str(client_ca))
+                context.verify_mode = ssl.CERT_REQUIRED
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
             scheme = "https"
         self.host = f"{address}:{self.server.server_address[1]}"
