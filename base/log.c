@@ -50,7 +50,7 @@ int log_level_parse(const char *name, enum log_level *ret)
 /* One write a line, so that lines of several processes do not mix. */
 static void print_line(const char *label, const char *fmt, va_list ap)
 {
-	char line[2048], when[32];
+	char line[2048], when[80];
 	struct timespec ts;
 	struct tm tm;
 	size_t n;
@@ -58,7 +58,9 @@ static void print_line(const char *label, const char *fmt, va_list ap)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	/* Not strftime(): locales and time zones would come with it into the guest's init. */
+	snprintf(when, sizeof(when), "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
+		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	r = snprintf(line, sizeof(line), "%s.%06ldZ %s %s: ", when, ts.tv_nsec / 1000, log_program,
 		     label);
 	n = r > 0 ? (size_t)r : 0;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/str.h"
 #include "hyperstart/agent.h"
 #include "hyperstart/container.h"
 #include "hyperstart/layer.h"
@@ -22,15 +23,29 @@ static char *read_proc(const char *path)
 	return file_read(AT_FDCWD, path, FILE_MAX_BYTES, &text, NULL, NULL) < 0 ? NULL : text;
 }
 
+size_t numbers_read(const char *text, uint64_t *ret, size_t max)
+{
+	size_t n = 0;
+
+	while (n < max) {
+		char *end;
+
+		ret[n] = strtoull(text, &end, 10);
+		if (end == text)
+			break;
+		text = end;
+		n++;
+	}
+	return n;
+}
+
 /* First line of /proc/stat: time of all CPUs, in ticks, without idling. */
 static uint64_t system_cpu_ns(void)
 {
 	autofree char *text = read_proc("/proc/stat");
-	unsigned long long v[8] = { 0 };
-	uint64_t tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
+	uint64_t v[8] = { 0 }, tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
 
-	if (!text || sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1],
-			    &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) < 4)
+	if (!text || !str_starts(text, "cpu ") || numbers_read(text + 4, v, ARRAY_SIZE(v)) < 4)
 		return 0;
 	/* As Docker's system_cpu_usage: idling and waiting included. */
 	return (v[0] + v[1] + v[2] + v[3] + v[4] + v[5] + v[6] + v[7]) * tick_ns;
@@ -71,13 +86,11 @@ static size_t interfaces(char *text, Hyper__InterfaceStats *stats, Hyper__Interf
 
 	for (char *line = strtok_r(text, "\n", &save); line && n < INTERFACES_MAX;
 	     line = strtok_r(NULL, "\n", &save)) {
-		unsigned long long v[12];
+		uint64_t v[12];
 		char *colon = strchr(line, ':');
 		Hyper__InterfaceStats *s = &stats[n];
 
-		if (!colon ||
-		    sscanf(colon + 1, "%llu %llu %llu %llu %*u %*u %*u %*u %llu %llu %llu %llu",
-			   &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) != 8)
+		if (!colon || numbers_read(colon + 1, v, ARRAY_SIZE(v)) < ARRAY_SIZE(v))
 			continue;
 		*colon = '\0';
 		*s = (Hyper__InterfaceStats)HYPER__INTERFACE_STATS__INIT;
@@ -86,10 +99,10 @@ static size_t interfaces(char *text, Hyper__InterfaceStats *stats, Hyper__Interf
 		s->rx_packets = v[1];
 		s->rx_errors = v[2];
 		s->rx_dropped = v[3];
-		s->tx_bytes = v[4];
-		s->tx_packets = v[5];
-		s->tx_errors = v[6];
-		s->tx_dropped = v[7];
+		s->tx_bytes = v[8];
+		s->tx_packets = v[9];
+		s->tx_errors = v[10];
+		s->tx_dropped = v[11];
 		pointers[n++] = s;
 	}
 	return n;

@@ -11,6 +11,7 @@
 #include "hyperstart/agent.h"
 #include "hyperstart/container.h"
 #include "hyperstart/identity.h"
+#include "hyperstart/stats.h"
 
 #define PROCESSES_MAX 4096
 #define COMMAND_MAX   4096
@@ -37,32 +38,41 @@ static void make_printable(char *s)
 			*s = '?';
 }
 
-/* proc(5), /proc/PID/stat; the name may hold brackets and spaces. */
+/* Fields of /proc/PID/stat (proc(5)), counted from the one after the state. */
+enum {
+	STAT_PARENT = 0,
+	STAT_TTY = 3,
+	STAT_UTIME = 10,
+	STAT_STIME = 11,
+	STAT_START = 18,
+	STAT_VSIZE = 19,
+	STAT_RSS = 20,
+	STAT_FIELDS,
+};
+
+/* The line; the name may hold brackets and spaces. */
 static bool parse_stat(char *text, struct entry *e)
 {
 	Hyper__TopProcess *p = &e->process;
 	char *open = strchr(text, '('), *close = strrchr(text, ')');
-	unsigned long long utime, stime, start, vsize;
-	long tick = sysconf(_SC_CLK_TCK), rss;
-	int parent, tty;
+	uint64_t v[STAT_FIELDS], tick_ns = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
+	unsigned tty;
 
-	if (!open || !close || close < open)
+	if (!open || !close || close < open || strlen(close) < 4)
 		return false;
 	*close = '\0';
 	strncpy(e->name, open + 1, sizeof(e->name) - 1);
-	if (sscanf(close + 2,
-		   "%1s %d %*d %*d %d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
-		   "%llu %llu %ld",
-		   e->state, &parent, &tty, &utime, &stime, &start, &vsize, &rss) != 8)
+	e->state[0] = close[2];
+	if (numbers_read(close + 3, v, STAT_FIELDS) < STAT_FIELDS)
 		return false;
-	p->parent = parent;
-	p->cpu_ns = (utime + stime) * (NSEC_PER_SEC / (uint64_t)tick);
-	p->vsz_bytes = vsize;
-	p->rss_bytes = (uint64_t)rss * 4096;
-	p->start_realtime_ns =
-		realtime_ns() - clock_ns(CLOCK_BOOTTIME) + start * (NSEC_PER_SEC / (uint64_t)tick);
+	p->parent = (int)v[STAT_PARENT];
+	tty = (unsigned)v[STAT_TTY];
+	p->cpu_ns = (v[STAT_UTIME] + v[STAT_STIME]) * tick_ns;
+	p->vsz_bytes = v[STAT_VSIZE];
+	p->rss_bytes = v[STAT_RSS] * (uint64_t)sysconf(_SC_PAGESIZE);
+	p->start_realtime_ns = realtime_ns() - clock_ns(CLOCK_BOOTTIME) + v[STAT_START] * tick_ns;
 	if (tty >> 8 == 136)
-		snprintf(e->tty, sizeof(e->tty), "pts/%d", tty & 0xff);
+		snprintf(e->tty, sizeof(e->tty), "pts/%u", tty & 0xff);
 	else
 		strcpy(e->tty, "?");
 	return true;

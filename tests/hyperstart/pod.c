@@ -29,6 +29,7 @@
 #define DEFAULT_CAPABILITIES 0xa80425fbull
 
 static const char *program;
+static bool vm;
 static bool dynamic; /* a sanitizer's build: needs the host's libraries in its root */
 
 static const char *const applets[] = {
@@ -74,13 +75,16 @@ void test_pod_init(int argc, char **argv)
 		exit(2);
 	}
 	program = argv[1];
-	dynamic = is_dynamic(program);
+	vm = str_starts(program, "vm:");
+	dynamic = !vm && is_dynamic(program);
 	if (argc > 2)
 		cmocka_set_test_filter(argv[2]);
 	if (geteuid() != 0)
 		skip_all("namespace pods need root");
 	if (access(BUSYBOX, X_OK) < 0)
 		skip_all("no static busybox at " BUSYBOX);
+	if (vm && test_vm_init(program + 3))
+		skip_all(test_vm_init(program + 3));
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, interrupted);
 	signal(SIGINT, interrupted);
@@ -297,11 +301,20 @@ static void set_up(struct test_pod *pod)
 	client_ok(&pod->client, REQUEST(disk_setup, DISK_SETUP, &disk));
 }
 
+bool test_pod_is_vm(void)
+{
+	return vm;
+}
+
 void test_pod_add_layer(struct test_pod *pod, const char *name)
 {
 	Hyper__LayerAdd add = HYPER__LAYER_ADD__INIT;
 	autofree char *directory = strf("/" NAMESPACE_LAYERS "/%s", name);
 
+	if (vm) {
+		test_vm_add_layer(pod, name);
+		return;
+	}
 	add.digest = (char *)name;
 	add.source_case = HYPER__LAYER_ADD__SOURCE_DIRECTORY;
 	add.directory = directory;
@@ -326,8 +339,14 @@ struct test_pod *test_pod_start(void)
 		make_dir(pod->dir, dirs[i]);
 	layer = test_pod_path(pod, "layers/" LAYER);
 	make_busybox_layer(layer);
-	pod->groups = groups_new();
 	pod->socket = test_pod_path(pod, "agent.sock");
+	if (vm) {
+		test_vm_launch(pod);
+		client_connect(&pod->client, pod->socket, false);
+		test_vm_set_up(pod);
+		return pod;
+	}
+	pod->groups = groups_new();
 	listen_fd = listen_at(pod->socket);
 	launch(pod, listen_fd);
 	close(listen_fd);

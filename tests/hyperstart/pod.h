@@ -1,7 +1,7 @@
 #pragma once
 /*
- * A namespace pod for tests of the init, made with the real launcher: namespaces, a private root,
- * control groups, one layer with busybox. Everything is removed again, also after a failed test.
+ * A pod for tests of the init, with one layer of busybox: either a namespace pod made with the real
+ * launcher, or a microVM. Everything is removed again, also after a failed test.
  */
 #include <sys/types.h>
 
@@ -13,19 +13,41 @@ struct test_pod {
 	char *dir;    /* owned: a tmpfs of its own */
 	char *socket; /* owned */
 	pid_t pid;
-	struct client client; /* the host */
-	struct host_groups *groups;
+	struct client client;       /* the host */
+	struct host_groups *groups; /* owned; namespace pods */
 };
 
-/* Call first in main(): argv[1] is the init. Exits with 77, saying why, where pods cannot be made.
+/* ------------------------------------------------------------------ of the two kinds (vm.c) */
+
+/* Why there can be no VM, or NULL. */
+const char *test_vm_init(const char *dir);
+/* Starts QEMU, whose process is pod->pid, with LAYER and a disk. */
+void test_vm_launch(struct test_pod *pod);
+void test_vm_set_up(struct test_pod *pod);
+void test_vm_add_layer(struct test_pod *pod, const char *name);
+
+/*
+ * Call first in main(): argv[1] is the init for namespace pods, or "vm:DIR", where DIR has vmlinux
+ * and initramfs.cpio. Exits with 77, saying why, where such pods cannot be made.
  */
 void test_pod_init(int argc, char **argv);
-/* Runs the tests named after the program's in argv, or all; returns main()'s code. */
 struct test_pod *test_pod_start(void);
 /* Kills it and removes everything. Takes NULL. */
 void test_pod_stop(struct test_pod *pod);
 /* Waits for the init's own end; returns its exit code. */
 int test_pod_wait(struct test_pod *pod);
+
+/* Whether it is a VM: then the pod's disk is no directory of ours, and its init's process is QEMU.
+ */
+bool test_pod_is_vm(void);
+/* In a test that looks at what only a namespace pod shows. */
+#define NEEDS_NAMESPACE_POD(why)                                     \
+	do {                                                         \
+		if (test_pod_is_vm()) {                              \
+			print_message("SKIPPED in a VM: %s\n", why); \
+			skip();                                      \
+		}                                                    \
+	} while (0)
 
 /* Setup and teardown of cmocka, for tests that each want a pod of their own, or a group's. */
 int test_pod_setup(void **state);
@@ -33,8 +55,7 @@ int test_pod_teardown(void **state);
 
 /* The path of a file in the pod's directory; owned by the caller. */
 char *test_pod_path(const struct test_pod *pod, const char *name);
-/* Makes another layer from DIR/layers/NAME, an empty directory to be filled before; its digest is
- * NAME. */
+/* Makes another layer of DIR/layers/NAME, a directory filled before; its digest is NAME. */
 void test_pod_add_layer(struct test_pod *pod, const char *name);
 
 /* ------------------------------------------------------------------ containers */
