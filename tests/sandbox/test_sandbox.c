@@ -1,6 +1,6 @@
 /*
  * Sandboxes of both kinds, for real: QEMU, guest kernel, hyperstart, control groups. Needs root;
- *what is missing makes it skip, aloud.
+ * what is missing makes it skip, aloud.
  *
  *	test_sandbox BUILD-DIR [NAME…]
  *
@@ -273,8 +273,20 @@ static void runs(void *arg)
 	assert_int_equal(run(w, b, "one", "hostname", false), 0);
 	assert_string_equal(str_text(&w->output), "runb\n");
 	sandbox_stop(b, 0);
-	sandbox_stop(a, 5000);
+	sandbox_stop(a, DEADLINE_MS);
 	assert_int_equal(w->died, 0);
+}
+
+static void print_console(struct sandbox *sandbox)
+{
+	autofree char *text = NULL;
+	struct error err = { 0 };
+	size_t len = 0;
+
+	if (sandbox_console(sandbox, &text, &len, &err) < 0)
+		print_error("no console: %s\n", err.message);
+	else
+		print_error("console:\n%.*s\n", (int)len, text);
 }
 
 static void prepared_is_taken(void *arg)
@@ -290,6 +302,8 @@ static void prepared_is_taken(void *arg)
 			     false),
 			 0);
 	assert_contains(str_text(&w->output), "127.0.0.1 localhost\nmine");
+	if (!strstr(str_text(&w->output), "containers/.prepared/upper"))
+		print_console(a); /* where the agent says why not */
 	assert_contains(str_text(&w->output), "containers/.prepared/upper");
 	/* There is one; what is not like it, and the next, are made anew. */
 	assert_int_equal(run(w, a, "next", "cat /etc/hostname /proc/1/mountinfo", false), 0);
@@ -303,7 +317,7 @@ static void prepared_is_taken(void *arg)
 	assert_int_equal(run(w, b, "gone", "exec /none", false), 127);
 	sandbox_stop(b, 0);
 	/* Its files have its name by now. */
-	sandbox_stop(a, 5000);
+	sandbox_stop(a, DEADLINE_MS);
 	a = start(w, "prepa", true);
 	assert_int_equal(run(w, a, "mine", "cat /file; cat /proc/1/mountinfo", false), 0);
 	assert_contains(str_text(&w->output), "kept\n");
@@ -318,12 +332,12 @@ static void restarts(void *arg)
 	struct sandbox *s = start(w, "again", false);
 
 	assert_int_equal(run(w, s, "c", "echo kept > /file; sync", false), 0);
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 	for (int i = 0; i < 2; i++) {
 		s = start(w, "again", true);
 		assert_int_equal(run(w, s, "c", "cat /file", false), 0);
 		assert_string_equal(str_text(&w->output), "kept\n");
-		sandbox_stop(s, 5000);
+		sandbox_stop(s, DEADLINE_MS);
 	}
 	/* A new pod has nothing of it. */
 	s = start(w, "other", false);
@@ -411,7 +425,7 @@ static void pauses(void *arg)
 	assert_ok(ping(w, s, DEADLINE_MS), w->err);
 	/* It can be stopped while it is paused, in order too. */
 	assert_ok(sandbox_pause(s, true, &w->err), w->err);
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 	assert_int_equal(w->died, 0);
 }
 
@@ -425,7 +439,7 @@ static void dies(void *arg)
 		assert_int_equal(cond_wait(&w->changed, deadline_in_ms(DEADLINE_MS)), 0);
 	assert_contains(w->why.message, "killed by signal 9");
 	assert_true(ping(w, s, DEADLINE_MS) < 0);
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 	assert_int_equal(w->died, 1);
 }
 
@@ -451,7 +465,7 @@ static void adopts(void *arg)
 	struct sandbox *second;
 
 	assert_true(sandbox_adopt(w->factory, record, &events, w, &second, &w->err) < 0);
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 	/* Gone: nothing to adopt, and it says so. */
 	assert_true(sandbox_adopt(w->factory, record, &events, w, &s, &w->err) < 0);
 	assert_int_equal(w->err.kind, ERROR_NOT_FOUND);
@@ -495,7 +509,7 @@ static void survives_its_daemon(void *arg)
 	s = start(w, "orphan", true);
 	assert_int_equal(run(w, s, "c", "cat /file", false), 0);
 	assert_string_equal(str_text(&w->output), "before\n");
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 }
 
 static void died_unadopted(void *arg)
@@ -715,7 +729,7 @@ static void pool_serves(void *arg)
 	assert_true(sandbox_timing(s)->from_pool);
 	assert_int_equal(run(w, s, "c", "hostname", false), 0);
 	assert_string_equal(str_text(&w->output), "poolb\n");
-	sandbox_stop(s, 5000);
+	sandbox_stop(s, DEADLINE_MS);
 	/* Its disk went with it. */
 	s = start(w, "poolb", true);
 	assert_false(sandbox_timing(s)->from_pool);
