@@ -26,8 +26,19 @@ ISOLATIONS = ("vm", "namespace")
 TIMEOUT_S = 120
 
 
+
+def interrupted(signum, _frame):
+    """Ends the run as Ctrl-C does, so that fixtures clean up."""
+    raise KeyboardInterrupt(signal.Signals(signum).name)
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: left out by ./run-tests --quick")
+    # A background job of a shell ignores these two, and so would every client that the tests start and signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
 
 
 def missing():

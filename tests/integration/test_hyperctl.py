@@ -245,13 +245,21 @@ def test_detaching_and_attaching_again(daemon, isolation, terminal):
     terminal.run(f"export HYPER_HOST={daemon.environment()['HYPER_HOST']}; clear")
     terminal.run(f"{HYPERCTL} run -it --name tt --isolation {isolation} busybox sh; echo EXIT=$?")
     terminal.wait(r"^/ # $")
-    terminal.run("kept=alive")
+    # cat, since a shell at its prompt asks the terminal where its cursor is: an answer that comes after the
+    # detaching would be typed into the shell outside.
+    terminal.run("kept=alive; cat")
+    terminal.run("heard")
+    terminal.wait("^heard\nheard$")
     terminal.keys("C-p", "C-q")
     terminal.wait("^EXIT=0")
     assert terminal.mode() == before
     assert daemon.hyperctl("inspect", "-f", "{{.State.Status}}", "tt").stdout == "running\n"
     terminal.run(f"clear; {HYPERCTL} attach tt; echo EXIT=$?")
     pid_of(terminal)
+    terminal.run("more")
+    terminal.wait("^more\nmore$")
+    terminal.keys("C-d")
+    terminal.wait(r"^/ # $")
     terminal.run("echo $kept")
     terminal.wait("^alive")
     terminal.run("exit 3")
