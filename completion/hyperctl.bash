@@ -48,6 +48,7 @@ _hyperctl() {
 		--network) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
+		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
 		--machine) words="microvm q35" ;;
 		--vcpus) words="" ;;
 		--transport) words="auto serial disk" ;;
@@ -55,7 +56,7 @@ _hyperctl() {
 		--detach-keys) words="" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
 		;;
 	create)
 		case $before in
@@ -91,13 +92,14 @@ _hyperctl() {
 		--network) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
+		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
 		--machine) words="microvm q35" ;;
 		--vcpus) words="" ;;
 		--transport) words="auto serial disk" ;;
 		--file | -f) words="$(compgen -f -- "$word")" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --machine --vcpus --transport --file -f'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f'
 		;;
 	start)
 		case $before in

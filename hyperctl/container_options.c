@@ -56,6 +56,8 @@ const struct option container_option_table[] = {
 	STRING(0, "net", OPT, network, "NETWORK", "", .hidden = true),
 	STRING(0, "pod", OPT, pod, "POD", "Add the container to an existing pod"),
 	STRING(0, "isolation", OPT, isolation, "KIND", "vm or namespace"),
+	STRING(0, "hypervisor", OPT, hypervisor, "NAME",
+	       "What runs the VM: auto, qemu, libvirt-qemu, xen or vbox"),
 	STRING(0, "machine", OPT, machine, "TYPE", "Machine of the VM: microvm or q35"),
 	NUMBER(0, "vcpus", OPT, vcpus, "NUMBER", "CPUs of the VM", .min = 0, .max = 1024),
 	STRING(0, "transport", OPT, transport, "KIND",
@@ -309,6 +311,7 @@ static json_t *hyper_config(const struct container_options *o)
 
 	set_text(hyper, "Pod", o->pod);
 	set_text(hyper, "Isolation", o->isolation);
+	set_text(hyper, "Hypervisor", o->hypervisor);
 	set_text(hyper, "Machine", o->machine);
 	set_text(hyper, "Transport", o->transport);
 	set_number(hyper, "VCPUs", o->vcpus);

@@ -7,7 +7,7 @@
 struct container_options {
 	const char *name, *entrypoint, *working_dir, *user, *hostname, *domainname;
 	const char *restart, *log_driver, *stop_signal;
-	const char *network, *pod, *isolation, *machine, *transport;
+	const char *network, *pod, *isolation, *hypervisor, *machine, *transport;
 	struct option_list env, env_files, labels, ulimits, sysctls, log_options, tmpfs;
 	struct option_list cap_add, cap_drop, security, groups, dns, dns_options, dns_search, hosts;
 	bool interactive, tty, read_only, init, privileged, remove;

@@ -45,6 +45,7 @@ int pod_create(const struct client *client, const char *file,
 		return r;
 	query_add(&query, "name", options->name);
 	query_add(&query, "isolation", options->isolation);
+	query_add(&query, "hypervisor", options->hypervisor);
 	query_add(&query, "machine", options->machine);
 	query_add(&query, "transport", options->transport);
 	if (options->vcpus)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "hyperd/http/listen.h"
+#include "hyperd/hypervisor/hypervisor.h"
 #include "hyperd/image/registry_endpoint.h"
 
 #define CONFIG_FILE      "/etc/hyper/hyperd.json"
@@ -56,6 +57,9 @@ static const struct option options[] = {
 
 	{ "Pods", "isolation", NULL, 0, OPTION_STRING, AT(isolation), "vm|namespace",
 	  "isolation of pods that do not say (default vm)" },
+	{ NULL, "hypervisor", NULL, 0, OPTION_STRING, AT(hypervisor), "NAME",
+	  "what runs the VMs of pods that do not say: auto, or a name in `hyperctl info`\n"
+	  "(default auto: Xen in a dom0, else QEMU)" },
 	{ NULL, "accel", NULL, 0, OPTION_STRING, AT(accel), "auto|kvm|tcg",
 	  "how QEMU runs guests; auto uses KVM when a probe proves it good (default auto)" },
 	{ NULL, "machine", NULL, 0, OPTION_STRING, AT(machine), "microvm|q35",
@@ -390,6 +394,7 @@ static int defaults(struct config *config, struct error *err)
 		{ AT(log_level), "info" },
 		{ AT(log_driver), "json-file" },
 		{ AT(isolation), "vm" },
+		{ AT(hypervisor), "auto" },
 		{ AT(accel), "auto" },
 		{ AT(machine), "microvm" },
 		{ AT(transport), "auto" },
@@ -540,6 +545,8 @@ int config_check(const struct config *config, struct error *err)
 	enum log_level level;
 	int r = check_word("isolation", config->isolation, isolations, err);
 
+	if (r == 0)
+		r = hypervisor_check_name(config->hypervisor, err);
 	if (r == 0)
 		r = check_word("accel", config->accel, accels, err);
 	if (r == 0)

@@ -174,6 +174,7 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.hyperstart = config->hyperstart,
 		.qemu = config->qemu,
 		.accel = config->accel,
+		.hypervisor = config->hypervisor,
 		.machine = config->machine,
 		.warm = config->warm,
 		.max_templates = config->max_templates,

@@ -29,15 +29,36 @@ struct vm;
 struct hypervisor_config {
 	struct loop *loop; /* borrowed, as all here */
 	struct job_pool *jobs;
-	const char *program; /* QEMU: name or path */
+	const char *program;  /* QEMU: name or path */
+	const char *run_root; /* absolute: of the daemon's sandboxes, and so what tells it apart */
 	const char *kernel, *initramfs;
 	const char *state_dir; /* an existing directory where a driver keeps what it has measured */
 	const char *jail_dir;  /* an empty directory, mount point of each machine's private root */
 	unsigned tb_cache_mib; /* TCG: memory for translated code; 0: the default */
 };
 
+/* What a driver can do: its word, which the layers above go by and `info` shows. */
+enum hypervisor_feature {
+	HYPERVISOR_TEMPLATES,    /* saves machines and starts clones of them */
+	HYPERVISOR_PAUSE,        /* stops a machine's CPUs and lets them go on */
+	HYPERVISOR_CONSOLE,      /* keeps what the guest's console said */
+	HYPERVISOR_DISKS,        /* attaches image layers as disks when a machine starts */
+	HYPERVISOR_DISK_HOTPLUG, /* … while it runs */
+	HYPERVISOR_NETWORK,      /* gives machines interfaces on the host's bridges */
+	HYPERVISOR_NETWORK_HOTPLUG,
+	HYPERVISOR_FILE_SHARING, /* shows directories of the host to the guest */
+	HYPERVISOR_MEMORY_HOTPLUG,
+	HYPERVISOR_CPU_HOTPLUG,
+	HYPERVISOR_BALLOON,  /* takes memory back from a running guest */
+	HYPERVISOR_CONFINED, /* each machine has a user and walls of its own on the host */
+	HYPERVISOR_FEATURES,
+};
+/* "templates", "disk_hotplug", … */
+const char *hypervisor_feature_name(enum hypervisor_feature feature);
+
 struct vm_disk {
 	int fd;             /* borrowed; O_RDONLY when read_only */
+	const char *path;   /* of the same file, for whoever cannot be given a descriptor */
 	const char *serial; /* at most 20 bytes (virtio-blk) */
 	bool read_only;
 };
@@ -69,9 +90,13 @@ struct vm_events {
 };
 
 struct hypervisor_driver {
-	const char *name;
-	/* Can save a template and start clones from it. */
-	bool templates;
+	const char *name; /* as users choose it */
+	const char *summary;
+	bool features[HYPERVISOR_FEATURES];
+	/* Machines that it knows, up to a NULL; the first is what a pod gets that does not say. */
+	const char *const *machines;
+	/* What accelerates its machines, or NULL: QEMU's choice between KVM and emulation. */
+	const char *accel;
 	/* Disks that a machine can have beside the pod's; 0: none. */
 	unsigned (*max_disks)(const char *machine);
 
@@ -118,7 +143,23 @@ struct hypervisor_driver {
 	void (*detach)(struct vm *vm);
 };
 
+/* All of them, in the order in which they are shown. */
+#define HYPERVISOR_COUNT 1
+extern const struct hypervisor_driver *const hypervisor_drivers[HYPERVISOR_COUNT];
 extern const struct hypervisor_driver qemu_driver;
+
+/* NULL when nothing is called NAME. */
+const struct hypervisor_driver *hypervisor_find(const char *name);
+/* "auto", and the same with the names that there are in the error: ERROR_INVALID. */
+int hypervisor_check_name(const char *name, struct error *err);
+/* What "auto" means on this host; *ret_reason is a literal. */
+const struct hypervisor_driver *hypervisor_choose(const char **ret_reason);
+bool hypervisor_has_machine(const struct hypervisor_driver *driver, const char *machine);
+/* MACHINE is nobody's: names the driver and what it has. */
+int hypervisor_check_machine(const struct hypervisor_driver *driver, const char *machine,
+			     struct error *err);
+/* {"templates": true, …} */
+json_t *hypervisor_features(const struct hypervisor_driver *driver);
 
 /* What each driver's own structs begin with. */
 struct hypervisor {

@@ -329,9 +329,11 @@ static struct pod_spec *solo_pod_spec(const struct engine *engine, const char *n
 		spec->vcpus = options->vcpus;
 		spec->memory_bytes = options->memory_bytes;
 		spec->transport = options->transport;
+		spec->hypervisor = options->hypervisor ? strdup(options->hypervisor) : NULL;
 		spec->machine = options->machine ? strdup(options->machine) : NULL;
 		spec->hostname = options->hostname ? strdup(options->hostname) : NULL;
-		if (options->machine && !spec->machine) {
+		if ((options->machine && !spec->machine) ||
+		    (options->hypervisor && !spec->hypervisor)) {
 			pod_spec_free(spec);
 			return NULL;
 		}
@@ -405,7 +407,13 @@ static int create_registered(struct engine *engine, struct container_spec *spec,
 	} else {
 		struct pod_spec *solo = solo_pod_spec(engine, name, options);
 
-		r = solo ? pod_new(engine, solo, true, NULL, &owner, err) : error_nomem(err);
+		r = solo ? sandbox_check_choice(engine->sandboxes, solo->isolation,
+						solo->hypervisor, solo->machine, err)
+			 : error_nomem(err);
+		if (r < 0)
+			pod_spec_free(solo);
+		else
+			r = pod_new(engine, solo, true, NULL, &owner, err);
 	}
 	if (r < 0) {
 		container_spec_free(spec);

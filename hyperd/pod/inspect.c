@@ -55,12 +55,13 @@ json_t *pod_inspect(struct pod *pod)
 	list_for_each_entry(c, &pod->containers, pod_node)
 		json_array_append_new(containers, container_json(c));
 	return json_pack(
-		"{s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:s, s:o, s:i, s:I, s:s, s:s, s:s, s:o, s:o, "
-		"s:o}",
+		"{s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:o, s:i, s:I, s:s, s:s, s:s, s:o, "
+		"s:o, s:o}",
 		"Id", pod->id, "Name", pod->name, "Created", time_json(pod->created_ns), "State",
 		pod_state_name(pod->state), "Error",
 		pod->state == POD_FAILED ? pod->failure.message : "", "Solo", pod->solo,
-		"Isolation", sandbox_isolation_name(pod->spec->isolation), "Hostname",
+		"Isolation", sandbox_isolation_name(pod->spec->isolation), "Hypervisor",
+		pod->spec->hypervisor ? pod->spec->hypervisor : "", "Hostname",
 		pod->spec->hostname ? pod->spec->hostname : pod->name, "Labels",
 		spec_pairs_to_json(pod->spec->labels), "VCPUs",
 		(int)(pod->spec->vcpus ? pod->spec->vcpus : 1), "MemoryBytes",

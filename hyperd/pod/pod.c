@@ -260,6 +260,9 @@ int pod_create(struct engine *engine, struct pod_spec *spec, struct pod **ret, s
 		spec->isolation = engine->isolation;
 	r = check_pod_spec(spec, err);
 	if (r == 0)
+		r = sandbox_check_choice(engine->sandboxes, spec->isolation, spec->hypervisor,
+					 spec->machine, err);
+	if (r == 0)
 		r = name_pod(engine, spec, err);
 	if (r < 0)
 		pod_spec_free(spec);

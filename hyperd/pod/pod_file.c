@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/yaml_json.h"
+#include "hyperd/hypervisor/hypervisor.h"
 #include "hyperd/pod/oci_defaults.h"
 #include "hyperd/pod/pod_file_reader.h"
 #include "hyperd/pod/spec_fields.h"
@@ -116,6 +117,17 @@ static int read_isolation(struct pod_file_reader *rd, const json_t *value, void 
 	pod->isolation = strcmp(text, "vm") == 0 ? ISOLATION_VM : ISOLATION_NAMESPACE;
 	pod->isolation_set = true;
 	return 0;
+}
+
+static int read_hypervisor(struct pod_file_reader *rd, const json_t *value, void *target,
+			   const struct pod_file_rule *rule)
+{
+	const char *text = pod_file_text_of(value);
+
+	if (!text || hypervisor_check_name(text, NULL) < 0)
+		return pod_file_wrong(
+			rd, value, "\"auto\" or the name of a hypervisor, as in `hyperctl info`");
+	return pod_file_set_text(rd, pod_file_member(target, rule), text);
 }
 
 static int read_machine(struct pod_file_reader *rd, const json_t *value, void *target,
@@ -370,6 +382,7 @@ static const struct pod_file_rule pod_rules[] = {
 	{ "log", pod_file_read_object, .fields = log_rules },
 	P("sysctl", read_sysctls, sysctls),
 	{ "isolation", read_isolation },
+	P("hypervisor", read_hypervisor, hypervisor),
 	P("machine", read_machine, machine),
 	{ "transport", read_transport },
 	{ "files", pod_file_read_pod_files },

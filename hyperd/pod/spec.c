@@ -172,6 +172,7 @@ const struct spec_field pod_spec_fields[] = {
 	  .kind = FIELD_OBJECT,
 	  .offset = offsetof(struct pod_spec, restart),
 	  .fields = restart_fields },
+	P("hypervisor", FIELD_STRING, hypervisor),
 	P("machine", FIELD_STRING, machine),
 	P("transport", FIELD_INT, transport),
 	{ 0 },

@@ -117,7 +117,8 @@ struct pod_spec {
 	bool tty;
 	char **dns, **dns_options, **dns_search;
 	struct restart_policy restart;
-	char *machine; /* "microvm", "q35" or NULL */
+	char *hypervisor; /* a driver's name, "auto" or NULL: the daemon's */
+	char *machine;    /* "microvm", "q35" or NULL */
 	enum sandbox_transport transport;
 	struct container_spec **containers; /* owned array of owned */
 	size_t container_count;

@@ -60,26 +60,98 @@ static int make_run_dirs(struct sandbox_factory *f, char **ret_jail, struct erro
 	return r;
 }
 
-/* Without QEMU or a guest kernel, namespace pods still work; machines then say what is missing. */
-static void open_hypervisor(struct sandbox_factory *f, const struct sandbox_factory_config *config,
-			    const char *jail)
+static int copy_config(struct sandbox_factory *f, const struct sandbox_factory_config *config,
+		       struct error *err)
 {
-	struct hypervisor_config hv = {
-		.loop = f->loop,
-		.jobs = f->jobs,
-		.program = config->qemu,
-		.kernel = config->kernel ? config->kernel : "",
-		.initramfs = config->initramfs ? config->initramfs : "",
-		.state_dir = f->data_root,
-		.jail_dir = jail,
-	};
+	struct hypervisor_config *hv = &f->hypervisor_config;
 
-	if (qemu_driver.open(&hv, &f->hypervisor, &f->hypervisor_missing) < 0)
-		return;
+	hv->loop = f->loop;
+	hv->jobs = f->jobs;
+	hv->program = config->qemu ? strdup(config->qemu) : NULL;
+	hv->kernel = copy_of(config->kernel, "");
+	hv->initramfs = copy_of(config->initramfs, "");
+	hv->run_root = f->run_root;
+	hv->state_dir = f->data_root;
+	if ((config->qemu && !hv->program) || !hv->kernel || !hv->initramfs)
+		return error_nomem(err);
+	if (str_equal(f->hypervisor, "auto"))
+		f->driver = hypervisor_choose(&f->driver_reason);
+	else
+		f->driver = hypervisor_find(f->hypervisor);
+	return 0;
+}
+
+static struct hypervisor_slot *slot_of(struct sandbox_factory *f,
+				       const struct hypervisor_driver *driver)
+{
+	for (size_t i = 0; i < HYPERVISOR_COUNT; i++)
+		if (hypervisor_drivers[i] == driver)
+			return &f->hypervisors[i];
+	return NULL;
+}
+
+static int open_slot(struct sandbox_factory *f, const struct hypervisor_driver *driver,
+		     struct hypervisor_slot *slot, struct error *err)
+{
+	int r;
+
+	error_clear(&slot->missing);
+	r = driver->open(&f->hypervisor_config, &slot->hypervisor, &slot->missing);
+	if (r < 0) {
+		error_copy(err, &slot->missing);
+		return error_prefix(err, r, "hypervisor \"%s\"", driver->name);
+	}
+	/* Whether KVM is any good is asked once, when something wants to know. */
+	if (driver->accel || *f->kvm.reason)
+		return 0;
 	if (strcmp(f->accel, "tcg") != 0)
 		kvm_probe_run(&f->kvm);
 	else
 		snprintf(f->kvm.reason, sizeof(f->kvm.reason), "not asked for");
+	return 0;
+}
+
+int factory_hypervisor(struct sandbox_factory *f, const char *name, struct hypervisor **ret,
+		       struct error *err)
+{
+	const struct hypervisor_driver *driver =
+		!name || !*name || str_equal(name, "auto") ? f->driver : hypervisor_find(name);
+	struct hypervisor_slot *slot = driver ? slot_of(f, driver) : NULL;
+	int r;
+
+	if (!slot)
+		return hypervisor_check_name(name, err);
+	if (!slot->hypervisor) {
+		r = task_mutex_lock(&f->open_mutex, DEADLINE_NEVER);
+		if (r < 0)
+			return error_set(err, ERROR_CANCELED, "canceled");
+		r = slot->hypervisor ? 0 : open_slot(f, driver, slot, err);
+		task_mutex_unlock(&f->open_mutex);
+		if (r < 0)
+			return r;
+	}
+	*ret = slot->hypervisor;
+	return 0;
+}
+
+int sandbox_check_choice(struct sandbox_factory *f, enum sandbox_isolation isolation,
+			 const char *hypervisor, const char *machine, struct error *err)
+{
+	const struct hypervisor_driver *driver = f->driver;
+	int r;
+
+	if (hypervisor && *hypervisor && isolation != ISOLATION_VM)
+		return error_set(err, ERROR_INVALID,
+				 "hypervisor \"%.64s\": isolation \"%s\" has none", hypervisor,
+				 sandbox_isolation_name(isolation));
+	if (hypervisor && *hypervisor) {
+		r = hypervisor_check_name(hypervisor, err);
+		if (r < 0)
+			return r;
+		if (!str_equal(hypervisor, "auto"))
+			driver = hypervisor_find(hypervisor);
+	}
+	return machine && *machine ? hypervisor_check_machine(driver, machine, err) : 0;
 }
 
 static int check_config(const struct sandbox_factory *f, struct error *err)
@@ -92,9 +164,10 @@ static int check_config(const struct sandbox_factory *f, struct error *err)
 	if (!known)
 		return error_set(err, ERROR_INVALID,
 				 "accel '%s': expected auto, kvm, kvm-first or tcg", f->accel);
-	if (!qemu_driver.max_disks(f->machine))
-		return error_set(err, ERROR_INVALID, "machine '%s': expected microvm or q35",
-				 f->machine);
+	if (hypervisor_check_name(f->hypervisor, err) < 0)
+		return -EINVAL;
+	if (hypervisor_check_machine(&qemu_driver, f->machine, err) < 0)
+		return -EINVAL;
 	if (f->data_root[0] != '/' || f->run_root[0] != '/')
 		return error_set(err, ERROR_INVALID,
 				 "data root and run root must be absolute paths");
@@ -106,7 +179,7 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 			struct error *err)
 {
 	struct sandbox_factory *f = calloc(1, sizeof(*f));
-	autofree char *jail = NULL;
+	struct hypervisor *ignored;
 	int r = 0;
 
 	if (!f)
@@ -118,9 +191,11 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 	list_init(&f->sandboxes);
 	list_init(&f->templates);
 	task_mutex_init(&f->blank_mutex);
+	task_mutex_init(&f->open_mutex);
 	f->data_root = copy_of(config->data_root, "");
 	f->run_root = copy_of(config->run_root, "");
 	f->hyperstart = copy_of(config->hyperstart, "");
+	f->hypervisor = copy_of(config->hypervisor, "auto");
 	f->machine = copy_of(config->machine, "microvm");
 	f->accel = copy_of(config->accel, "auto");
 	f->warm = config->warm;
@@ -131,13 +206,16 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 	f->transport = config->transport;
 	f->uid_first = config->uid_count ? config->uid_first : UID_FIRST;
 	f->uid_count = config->uid_count ? config->uid_count : UID_COUNT;
-	if (!f->data_root || !f->run_root || !f->hyperstart || !f->machine || !f->accel)
+	if (!f->data_root || !f->run_root || !f->hyperstart || !f->hypervisor || !f->machine ||
+	    !f->accel)
 		r = error_nomem(err);
 	if (r == 0)
 		r = check_config(f, err);
+	if (r == 0)
+		r = copy_config(f, config, err);
 	if (r == 0) {
 		f->uid_next = tag_of(f->run_root) % f->uid_count;
-		r = make_run_dirs(f, &jail, err);
+		r = make_run_dirs(f, (char **)&f->hypervisor_config.jail_dir, err);
 	}
 	if (r == 0)
 		r = open_cgroups(f, config, err);
@@ -149,7 +227,9 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 		sandbox_factory_free(f);
 		return error_prefix(err, r, "preparing sandboxes");
 	}
-	open_hypervisor(f, config, jail);
+	/* Without QEMU or a guest kernel, namespace pods still work; machines then say what is
+	 * missing. */
+	factory_hypervisor(f, NULL, &ignored, NULL);
 	*ret = f;
 	return 0;
 }
@@ -160,8 +240,9 @@ void sandbox_factory_free(struct sandbox_factory *f)
 		return;
 	pool_free(f->pool);
 	template_free_all(f);
-	if (f->hypervisor)
-		f->hypervisor->driver->close(f->hypervisor);
+	for (size_t i = 0; i < HYPERVISOR_COUNT; i++)
+		if (f->hypervisors[i].hypervisor)
+			hypervisor_drivers[i]->close(f->hypervisors[i].hypervisor);
 	if (f->cgroups)
 		cgroup_host_remove(f->cgroups);
 	cgroup_host_free(f->cgroups);
@@ -170,6 +251,11 @@ void sandbox_factory_free(struct sandbox_factory *f)
 	free(f->data_root);
 	free(f->run_root);
 	free(f->hyperstart);
+	free((char *)f->hypervisor_config.program);
+	free((char *)f->hypervisor_config.kernel);
+	free((char *)f->hypervisor_config.initramfs);
+	free((char *)f->hypervisor_config.jail_dir);
+	free(f->hypervisor);
 	free(f->machine);
 	free(f->accel);
 	free(f);
@@ -184,8 +270,28 @@ static const char *accel_in_use(const struct sandbox_factory *f)
 	return f->kvm.usable || strcmp(f->accel, "kvm-first") == 0 ? "kvm" : "tcg";
 }
 
+/* What each driver can do, and how it stands here. */
+static json_t *hypervisors_info(const struct sandbox_factory *f)
+{
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < HYPERVISOR_COUNT; i++) {
+		const struct hypervisor_driver *driver = hypervisor_drivers[i];
+		const struct hypervisor_slot *slot = &f->hypervisors[i];
+		json_t *one = json_pack("{s:s, s:s, s:o}", "summary", driver->summary, "state",
+					slot->hypervisor     ? "in use"
+					: slot->missing.kind ? slot->missing.message
+							     : "not used yet",
+					"features", hypervisor_features(driver));
+
+		json_object_set_new(all, driver->name, one);
+	}
+	return all;
+}
+
 json_t *sandbox_factory_info(struct sandbox_factory *f)
 {
+	struct hypervisor_slot *slot;
 	json_t *info =
 		json_pack("{s:s, s:s, s:s, s:o, s:o}", "machine", f->machine, "accel",
 			  accel_in_use(f), "accel_reason",
@@ -194,11 +300,14 @@ json_t *sandbox_factory_info(struct sandbox_factory *f)
 
 	if (!info)
 		return NULL;
-	if (f->hypervisor)
-		json_object_set_new(info, "hypervisor", f->hypervisor->driver->info(f->hypervisor));
+	slot = slot_of(f, f->driver);
+	if (slot->hypervisor)
+		json_object_set_new(info, "hypervisor", f->driver->info(slot->hypervisor));
 	else
-		json_object_set_new(info, "hypervisor_missing",
-				    json_string(f->hypervisor_missing.message));
+		json_object_set_new(info, "hypervisor_missing", json_string(slot->missing.message));
+	if (f->driver_reason)
+		json_object_set_new(info, "hypervisor_reason", json_string(f->driver_reason));
+	json_object_set_new(info, "hypervisors", hypervisors_info(f));
 	json_object_set_new(info, "warm", json_integer(f->warm));
 	json_object_set_new(info, "pool", pool_info(f->pool));
 	return info;

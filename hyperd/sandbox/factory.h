@@ -38,15 +38,22 @@ struct sandbox_factory {
 	struct loop *loop;     /* borrowed */
 	struct job_pool *jobs; /* borrowed */
 	/* The configuration; its strings are owned copies. */
-	char *data_root, *run_root, *hyperstart, *machine, *accel;
+	char *data_root, *run_root, *hyperstart, *hypervisor, *machine, *accel;
 	unsigned warm, max_templates;
 	uint64_t template_max_bytes, disk_bytes;
 	enum sandbox_transport transport;
 	bool has_kernel;
 
-	struct cgroup_host *cgroups;     /* owned */
-	struct hypervisor *hypervisor;   /* owned; NULL when there is none */
-	struct error hypervisor_missing; /* why */
+	struct cgroup_host *cgroups; /* owned */
+	/* One for each of hypervisor_drivers. */
+	struct hypervisor_slot {
+		struct hypervisor *hypervisor; /* owned; NULL: not opened (yet) */
+		struct error missing;          /* why, when it was tried */
+	} hypervisors[HYPERVISOR_COUNT];
+	struct hypervisor_config hypervisor_config; /* its strings are owned copies */
+	struct task_mutex open_mutex;
+	const struct hypervisor_driver *driver; /* of pods that do not say; */
+	const char *driver_reason;              /* why that one: a literal */
 	struct kvm_probe kvm;
 	struct error kvm_failed; /* a machine missed its deadline under KVM: not tried again */
 
@@ -59,6 +66,13 @@ struct sandbox_factory {
 	struct pool *pool; /* owned */
 	int hyperstart_fd; /* owned: sealed copy; -1 */
 };
+
+/*
+ * Task: the one called NAME (NULL or "auto": the daemon's), opened when this is the first that is
+ * heard of it. One that could not be opened is tried again by whoever asks next.
+ */
+int factory_hypervisor(struct sandbox_factory *factory, const char *name, struct hypervisor **ret,
+		       struct error *err);
 
 /* ------------------------------------------------------------------ places (place.c) */
 
@@ -109,6 +123,7 @@ void layer_serial(const struct sandbox_layer *layer, char out[21]);
 
 /* What a machine is to be: everything that decides whether a saved one will do. */
 struct shape {
+	struct hypervisor *hypervisor; /* borrowed */
 	const char *machine, *accel;
 	unsigned vcpus;
 	uint64_t memory_bytes;
@@ -168,7 +183,8 @@ struct machine {
 struct machine_options {
 	const struct shape *shape;
 	const char *name;
-	int disk_fd; /* borrowed: the pod's disk */
+	int disk_fd;           /* borrowed: the pod's disk */
+	const char *disk_path; /* the same */
 	int memory_fd;
 	bool memory_shared;
 	int state_fd;

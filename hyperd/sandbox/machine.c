@@ -72,6 +72,7 @@ static int open_layer_disks(const struct shape *shape, struct vm_disk *disks, st
 	for (size_t i = 0; i < shape->on_disk_count; i++) {
 		const char *path = shape->on_disk[i].erofs_path;
 
+		disks[1 + i].path = path;
 		disks[1 + i].fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (disks[1 + i].fd < 0)
 			return error_errno(err, errno, "opening the layer '%s'", path);
@@ -82,7 +83,7 @@ static int open_layer_disks(const struct shape *shape, struct vm_disk *disks, st
 static int machine_connect(struct sandbox_factory *factory, const struct machine_options *o,
 			   struct machine *m, uint64_t deadline_ns, struct error *err)
 {
-	const struct hypervisor_driver *driver = factory->hypervisor->driver;
+	const struct hypervisor_driver *driver = o->shape->hypervisor->driver;
 	struct agent_ticket resume;
 	int fd, r = driver->channel(m->vm, &fd, err);
 
@@ -122,6 +123,7 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 					.pids = VMM_MAX_TASKS };
 	struct vm_disk disks[1 + o->shape->on_disk_count];
 	char serials[1 + o->shape->on_disk_count][21];
+	struct hypervisor *hypervisor = o->shape->hypervisor;
 	uint64_t deadline_ns = deadline_in_ms(o->deadline_ms);
 	struct machine m = { 0 };
 	struct vm_config config;
@@ -139,10 +141,11 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	config.uid = m.place->uid;
 	config.cgroup = m.place->cgroup;
 	disks[0].fd = o->disk_fd;
+	disks[0].path = o->disk_path;
 	r = open_layer_disks(o->shape, disks, err);
 	if (r == 0)
-		r = factory->hypervisor->driver->start(factory->hypervisor, &config, o->vm_events,
-						       o->owner, &m.vm, err);
+		r = hypervisor->driver->start(hypervisor, &config, o->vm_events, o->owner, &m.vm,
+					      err);
 	for (size_t i = 0; i < o->shape->on_disk_count; i++)
 		if (disks[1 + i].fd >= 0)
 			close(disks[1 + i].fd);

@@ -174,6 +174,7 @@ static int clone_start(struct clone *clone, struct template *t, const struct sha
 	if (r < 0)
 		return r;
 	options.disk_fd = disk;
+	options.disk_path = clone->disk_path;
 	options.state_fd = state;
 	r = machine_start(factory, &options, &machine, err);
 	clone->machine = machine;

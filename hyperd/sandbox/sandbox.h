@@ -40,7 +40,8 @@ struct sandbox_factory_config {
 	const char *hyperstart;           /* static binary for namespace pods */
 	const char *qemu;                 /* program name or path */
 	const char *accel;                /* "auto", "kvm" or "tcg" */
-	const char *machine;              /* "microvm" or "q35" */
+	const char *hypervisor;           /* of pods that do not say: "auto" or a driver's name */
+	const char *machine;              /* QEMU's: "microvm" or "q35" */
 	unsigned warm;                    /* ready clones kept for each template in recent use */
 	unsigned max_templates;           /* kept on disk; 0: the default */
 	uint64_t template_max_bytes;      /* of memory held by templates; 0: the default */
@@ -55,11 +56,12 @@ struct sandbox_config {
 	enum sandbox_isolation isolation;
 	const char
 		*storage; /* absolute directory of the pod's writable storage, made when missing */
-	bool storage_existing; /* an earlier sandbox of this pod has used it */
-	unsigned vcpus;        /* 0: 1 */
-	uint64_t memory_bytes; /* guest memory of a VM, memory limit of a namespace pod; 0: default
-				*/
-	const char *machine;   /* NULL: the factory's */
+	bool storage_existing;  /* an earlier sandbox of this pod has used it */
+	unsigned vcpus;         /* 0: 1 */
+	uint64_t memory_bytes;  /* guest memory of a VM, memory limit of a namespace pod; 0: default
+				 */
+	const char *hypervisor; /* NULL: the factory's */
+	const char *machine;    /* NULL: the hypervisor's first, or the factory's */
 	enum sandbox_transport transport; /* AUTO: the factory's */
 	const struct sandbox_layer
 		*layers; /* every layer that its containers need at start, no duplicates */
@@ -96,6 +98,13 @@ void sandbox_factory_free(struct sandbox_factory *factory);
 /* For `info`: accelerator and reason, machine, QEMU version, templates, pool, cgroup layout, limits
  * missing. */
 json_t *sandbox_factory_info(struct sandbox_factory *factory);
+/*
+ * Can pods of this kind be run here? ERROR_INVALID or ERROR_UNSUPPORTED with a text that names what
+ * was asked for and what is lacking. HYPERVISOR and MACHINE may be NULL. It opens nothing: whether
+ * the hypervisor is there at all, a start finds out.
+ */
+int sandbox_check_choice(struct sandbox_factory *factory, enum sandbox_isolation isolation,
+			 const char *hypervisor, const char *machine, struct error *err);
 /* Drops templates (all, or those that hold LAYER's diff id when it is removed). */
 void sandbox_factory_forget_layer(struct sandbox_factory *factory, const char *diff_id);
 

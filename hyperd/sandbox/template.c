@@ -38,7 +38,7 @@ static int template_key(struct sandbox_factory *factory, const struct shape *sha
 	int r;
 
 	machine_config(shape, disks, serials, &config);
-	r = factory->hypervisor->driver->fingerprint(factory->hypervisor, &config, &text, err);
+	r = shape->hypervisor->driver->fingerprint(shape->hypervisor, &config, &text, err);
 	if (r < 0)
 		return r;
 	str_addf(&text, "format %d\nprotocol %d\ndisk %" PRIu64 " %d\n", TEMPLATE_FORMAT,
@@ -382,7 +382,7 @@ static int fill(struct build *b, struct error *err)
 
 static int save(struct build *b, struct error *err)
 {
-	const struct hypervisor_driver *driver = b->factory->hypervisor->driver;
+	const struct hypervisor_driver *driver = b->shape->hypervisor->driver;
 	autoclose int state = -1, memory = -1;
 	int r = open_in(b->dir, STATE_FILE, O_RDWR | O_CREAT | O_TRUNC, &state, err);
 
@@ -431,6 +431,7 @@ static int run_builder(struct build *b, struct template *base, struct error *err
 	if (r < 0)
 		return r;
 	options.disk_fd = b->disk_fd;
+	options.disk_path = disk;
 	options.memory_fd = b->memory_fd;
 	r = machine_start(factory, &options, &b->machine, err);
 	b->came_up = r == 0;

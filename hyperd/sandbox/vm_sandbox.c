@@ -50,11 +50,11 @@ static uint64_t total_bytes(const struct sandbox_layer *layers, size_t count)
 
 /* The largest layers become disks, as many as the machine has room for. */
 static size_t disks_wanted(const struct sandbox *s, const struct sandbox_config *config,
-			   const char *machine, uint64_t bytes)
+			   const struct shape *shape, uint64_t bytes)
 {
 	enum sandbox_transport transport =
 		config->transport != TRANSPORT_AUTO ? config->transport : s->factory->transport;
-	unsigned max = s->factory->hypervisor->driver->max_disks(machine);
+	unsigned max = shape->hypervisor->driver->max_disks(shape->machine);
 
 	if (transport == TRANSPORT_SERIAL)
 		return 0;
@@ -68,15 +68,26 @@ static uint64_t round_up(uint64_t value, uint64_t step)
 	return (value + step - 1) / step * step;
 }
 
+/* --machine is QEMU's; another hypervisor's pods that do not say get its first. */
+static const char *machine_wanted(const struct sandbox *s, const struct sandbox_config *config,
+				  const struct hypervisor_driver *driver)
+{
+	if (config->machine && *config->machine)
+		return config->machine;
+	return driver == &qemu_driver ? s->factory->machine : driver->machines[0];
+}
+
 static int wanted_init(struct wanted *w, const struct sandbox *s,
-		       const struct sandbox_config *config, struct error *err)
+		       const struct sandbox_config *config, struct hypervisor *hypervisor,
+		       struct error *err)
 {
 	struct shape *shape = &w->shape;
 	size_t on_disk;
 	uint64_t streamed;
 
 	memset(w, 0, sizeof(*w));
-	shape->machine = config->machine ? config->machine : s->factory->machine;
+	shape->hypervisor = hypervisor;
+	shape->machine = machine_wanted(s, config, hypervisor->driver);
 	shape->vcpus = config->vcpus ? config->vcpus : 1;
 	shape->memory_bytes =
 		round_up(config->memory_bytes ? config->memory_bytes : DEFAULT_MEMORY_BYTES,
@@ -86,8 +97,7 @@ static int wanted_init(struct wanted *w, const struct sandbox *s,
 		return error_nomem(err);
 	if (config->layer_count) /* a pod may be without containers */
 		memcpy(w->layers, config->layers, config->layer_count * sizeof(*w->layers));
-	on_disk = disks_wanted(s, config, shape->machine,
-			       total_bytes(config->layers, config->layer_count));
+	on_disk = disks_wanted(s, config, shape, total_bytes(config->layers, config->layer_count));
 	if (on_disk)
 		qsort(w->layers, config->layer_count, sizeof(*w->layers), by_size);
 	shape->streamed = w->layers;
@@ -161,12 +171,13 @@ static int start_clone(struct sandbox *s, struct template *t, const struct shape
 		       struct error *err)
 {
 	autofree char *fresh = t->disk_mounted ? template_disk_path(t) : NULL;
+	autofree char *path = disk_path(s);
 	autoclose int disk = -1, state = -1;
 	struct machine_options options;
 	uint64_t spawned_ns = 0;
 	int r;
 
-	if (t->disk_mounted && !fresh)
+	if ((t->disk_mounted && !fresh) || !path)
 		return error_nomem(err);
 	start_options(s, shape, &options, &spawned_ns);
 	r = open_disk(s, fresh, &disk, err);
@@ -175,6 +186,7 @@ static int start_clone(struct sandbox *s, struct template *t, const struct shape
 	if (r < 0)
 		return r;
 	options.disk_fd = disk;
+	options.disk_path = path;
 	options.memory_fd = t->memory_fd;
 	options.state_fd = state;
 	r = machine_start(s->factory, &options, &s->machine, err);
@@ -191,23 +203,27 @@ static int start_clone(struct sandbox *s, struct template *t, const struct shape
 }
 
 /* Without any template: slow, and always possible. */
-static int start_cold(struct sandbox *s, const struct shape *shape, struct error *err)
+static int start_cold(struct sandbox *s, const struct shape *shape, uint64_t deadline_ms,
+		      struct error *err)
 {
-	autofree char *blank = NULL;
+	autofree char *blank = NULL, *path = disk_path(s);
 	autoclose int disk = -1;
 	uint64_t deadline_ns, spawned_ns = 0;
 	struct machine_options options;
 	char serials[1 + shape->on_disk_count][21];
 	char *serial_list[1 + shape->on_disk_count];
-	int r = shape->disk_mounted ? disk_blank(s->factory, &blank, err) : 0;
+	int r = path ? 0 : error_nomem(err);
 
+	if (r == 0 && shape->disk_mounted)
+		r = disk_blank(s->factory, &blank, err);
 	if (r == 0)
 		r = open_disk(s, blank, &disk, err);
 	if (r < 0)
 		return r;
 	start_options(s, shape, &options, &spawned_ns);
 	options.disk_fd = disk;
-	options.deadline_ms = BOOT_DEADLINE_MS;
+	options.disk_path = path;
+	options.deadline_ms = deadline_ms;
 	r = machine_start(s->factory, &options, &s->machine, err);
 	if (r < 0)
 		return r;
@@ -241,6 +257,9 @@ static int start_with(struct sandbox *s, const struct shape *shape, bool last_re
 	bool built = false;
 	int r = 0;
 
+	if (!shape->hypervisor->driver->features[HYPERVISOR_TEMPLATES])
+		return start_cold(s, shape, last_resort ? BOOT_DEADLINE_MS : KVM_BOOT_DEADLINE_MS,
+				  err);
 	for (int attempt = 0; attempt < TEMPLATE_ATTEMPTS; attempt++) {
 		r = template_get(s->factory, shape, &t, &built, err);
 		s->timing.template_ns = sandbox_since(s);
@@ -269,7 +288,7 @@ static int start_with(struct sandbox *s, const struct shape *shape, bool last_re
 		return r;
 	log_warn("sandbox '%s': booting without a template: %s", s->id, err->message);
 	error_clear(err);
-	return start_cold(s, shape, err);
+	return start_cold(s, shape, BOOT_DEADLINE_MS, err);
 }
 
 /* "auto": what the probe said, until a machine has shown that it was wrong. */
@@ -286,23 +305,25 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 {
 	struct sandbox_factory *factory = s->factory;
 	bool only_kvm = strcmp(factory->accel, "kvm") == 0;
+	struct hypervisor *hypervisor = NULL;
 	struct error local = { 0 };
 	struct wanted w;
 	int r;
 
 	if (!err)
 		err = &local;
-	if (!factory->hypervisor) {
-		error_copy(err, &factory->hypervisor_missing);
-		return error_prefix(err, error_kind_errno(err->kind), "isolation \"vm\"");
-	}
-	r = wanted_init(&w, s, config, err);
+	r = factory_hypervisor(factory, config->hypervisor, &hypervisor, err);
+	if (r < 0)
+		return error_prefix(err, r, "isolation \"vm\"");
+	r = wanted_init(&w, s, config, hypervisor, err);
 	if (r < 0)
 		return r;
 	w.shape.disk_mounted = !(config->storage_existing && disk_exists(s));
 	w.shape.prepare = config->prepare;
-	w.shape.accel = use_kvm(factory) ? "kvm" : "tcg";
-	r = start_with(s, &w.shape, only_kvm || strcmp(w.shape.accel, "tcg") == 0, err);
+	w.shape.accel = hypervisor->driver->accel ? hypervisor->driver->accel
+			: use_kvm(factory)        ? "kvm"
+						  : "tcg";
+	r = start_with(s, &w.shape, only_kvm || strcmp(w.shape.accel, "kvm") != 0, err);
 	if (r < 0 && r != -ECANCELED && strcmp(w.shape.accel, "kvm") == 0 && !only_kvm) {
 		/* Not the error of this pod only: whatever KVM is here, it does not run our guests.
 		 */
@@ -363,6 +384,8 @@ static void vm_record(const struct sandbox *s, json_t *record)
 {
 	json_object_set_new(record, "vm", s->machine.vm->hypervisor->driver->record(s->machine.vm));
 	json_object_set_new(record, "accel", json_string(s->timing.accel));
+	json_object_set_new(record, "hypervisor",
+			    json_string(s->machine.vm->hypervisor->driver->name));
 }
 
 static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
@@ -374,19 +397,21 @@ static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
 				    .uid = place->uid,
 				    .cgroup = place->cgroup };
 	const char *accel = json_string_value(json_object_get(record, "accel"));
-	int fd, r;
+	const char *name = json_string_value(json_object_get(record, "hypervisor"));
+	struct hypervisor *hypervisor = NULL;
+	int fd, r = factory_hypervisor(factory, name ? name : "qemu", &hypervisor, err);
 
-	if (!factory->hypervisor) {
-		error_copy(err, &factory->hypervisor_missing);
-		return error_kind_errno(err->kind);
-	}
-	s->timing.accel = str_equal(accel, "kvm") ? "kvm" : "tcg";
-	r = factory->hypervisor->driver->adopt(factory->hypervisor, json_object_get(record, "vm"),
-					       &config, &sandbox_vm_events, s, &s->machine.vm, err);
+	if (r < 0)
+		return r;
+	s->timing.accel = hypervisor->driver->accel ? hypervisor->driver->accel
+			  : str_equal(accel, "kvm") ? "kvm"
+						    : "tcg";
+	r = hypervisor->driver->adopt(hypervisor, json_object_get(record, "vm"), &config,
+				      &sandbox_vm_events, s, &s->machine.vm, err);
 	if (r == 0 && s->paused)
 		r = vm_pause(s, false, err);
 	if (r == 0)
-		r = factory->hypervisor->driver->channel(s->machine.vm, &fd, err);
+		r = hypervisor->driver->channel(s->machine.vm, &fd, err);
 	if (r == 0)
 		r = agent_connect(factory->loop, fd, true, deadline_in_ms(CLONE_DEADLINE_MS),
 				  &sandbox_agent_events, s, &s->machine.agent, err);

@@ -290,12 +290,14 @@ static int check_together(struct create_request *create, struct error *err)
 	if (spec->auto_remove && spec->restart.kind != RESTART_NO)
 		return error_set(err, ERROR_INVALID,
 				 "can't create 'AutoRemove' container with restart policy");
-	if (create->pod && (create->options->isolation_set || create->options->vcpus ||
-			    create->options->memory_bytes || create->options->machine ||
-			    create->options->transport != TRANSPORT_AUTO))
-		return error_set(err, ERROR_INVALID,
-				 "Hyper.Pod names an existing pod: its isolation, VCPUs, "
-				 "MemoryBytes, Machine and Transport cannot be chosen any more");
+	if (create->pod &&
+	    (create->options->isolation_set || create->options->vcpus ||
+	     create->options->memory_bytes || create->options->machine ||
+	     create->options->hypervisor || create->options->transport != TRANSPORT_AUTO))
+		return error_set(
+			err, ERROR_INVALID,
+			"Hyper.Pod names an existing pod: its isolation, VCPUs, "
+			"MemoryBytes, Hypervisor, Machine and Transport cannot be chosen any more");
 	if (!create->pod && !create->options->vcpus && res->cpus > 0)
 		create->options->vcpus = (unsigned)(res->cpus + 0.999);
 	return 0;

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/hypervisor/hypervisor.h"
 
 #define CALL(name)                                                             \
 	static int name(const char *section, const struct create_field *field, \
@@ -495,6 +496,9 @@ CALL(take_security_opt)
 	return 0;
 }
 
+/* docker run --runtime hyper-NAME */
+#define RUNTIME_PREFIX "hyper-"
+
 static int choose_isolation(struct create_request *create, enum sandbox_isolation isolation,
 			    struct error *err)
 {
@@ -505,6 +509,35 @@ static int choose_isolation(struct create_request *create, enum sandbox_isolatio
 	create->options->isolation = isolation;
 	create->options->isolation_set = true;
 	return 0;
+}
+
+static int choose_hypervisor(struct create_request *create, const char *name, struct error *err)
+{
+	if (create->options->hypervisor && !str_equal(create->options->hypervisor, name))
+		return error_set(err, ERROR_INVALID,
+				 "Hyper.Hypervisor and HostConfig.Runtime disagree");
+	return create->options->hypervisor ? 0 : set_text(&create->options->hypervisor, name, err);
+}
+
+/* "hyper-xen" and the like: a machine of that hypervisor's. */
+static int take_runtime(struct create_request *create, const char *text, struct error *err)
+{
+	int r = choose_isolation(create, ISOLATION_VM, err);
+
+	return r < 0 ? r : choose_hypervisor(create, text + strlen(RUNTIME_PREFIX), err);
+}
+
+CALL(take_hypervisor)
+{
+	const char *text = json_string_value(value);
+	int r;
+
+	if (!text)
+		return expected(section, field, "a string", err);
+	if (!*text)
+		return 0;
+	r = hypervisor_check_name(text, err);
+	return r < 0 ? r : choose_hypervisor(create, text, err);
 }
 
 CALL(take_isolation)
@@ -523,6 +556,9 @@ CALL(take_isolation)
 	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
 		if (!strcmp(text, defaults[i]) && (runtime || i < 2))
 			return 0;
+	if (runtime && str_starts(text, RUNTIME_PREFIX) &&
+	    hypervisor_find(text + strlen(RUNTIME_PREFIX)))
+		return take_runtime(create, text, err);
 	if (runtime)
 		return error_set(err, ERROR_INVALID, "Unknown runtime specified %.64s", text);
 	return error_set(err, ERROR_INVALID,
@@ -924,6 +960,7 @@ CALL(take_files)
 const struct create_field create_hyper_fields[] = {
 	{ "Pod", FIELD_CALL, .call = take_pod },
 	{ "Isolation", FIELD_CALL, .call = take_isolation },
+	{ "Hypervisor", FIELD_CALL, .call = take_hypervisor },
 	{ "VCPUs", FIELD_CALL, .call = take_vcpus },
 	{ "MemoryBytes", FIELD_CALL, .call = take_memory },
 	{ "Machine", FIELD_CALL, .call = take_machine },

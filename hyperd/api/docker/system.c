@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/hypervisor/hypervisor.h"
 #include "hyperd/image/registry_endpoint.h"
 
 int docker_ping(struct http_request *request, struct error *err)
@@ -106,6 +107,23 @@ static void set_bools(json_t *info, const char *const *names, bool value)
 		json_object_set_new(info, *names, json_boolean(value));
 }
 
+/* What `docker run --runtime` takes: the isolations, and the hypervisors by name. */
+static json_t *runtimes(void)
+{
+	static const char *const plain[] = { "hyper", "vm", "namespace" };
+	json_t *all = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+		json_object_set_new(all, plain[i], json_pack("{s:s}", "path", "hyperd"));
+	for (size_t i = 0; i < HYPERVISOR_COUNT; i++) {
+		autofree char *name = strf("hyper-%s", hypervisor_drivers[i]->name);
+
+		if (name)
+			json_object_set_new(all, name, json_pack("{s:s}", "path", "hyperd"));
+	}
+	return all;
+}
+
 int docker_info(struct http_request *request, struct error *err)
 {
 	static const char *const trues[] = { "MemoryLimit",    "CpuCfsPeriod",   "CpuCfsQuota",
@@ -171,9 +189,7 @@ int docker_info(struct http_request *request, struct error *err)
 	json_object_set_new(info, "Labels",
 			    api->labels ? json_from_strv(api->labels) : json_array());
 	json_object_set_new(info, "ServerVersion", json_string(HYPER_VERSION));
-	json_object_set_new(info, "Runtimes",
-			    json_pack("{s:{s:s},s:{s:s},s:{s:s}}", "hyper", "path", "hyperd", "vm",
-				      "path", "hyperd", "namespace", "path", "hyperd"));
+	json_object_set_new(info, "Runtimes", runtimes());
 	json_object_set_new(info, "DefaultRuntime", json_string("hyper"));
 	json_object_set_new(info, "Swarm",
 			    json_pack("{s:s,s:s,s:s,s:b,s:s,s:n}", "NodeID", "", "NodeAddr", "",

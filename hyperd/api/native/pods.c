@@ -107,6 +107,8 @@ static int overrides(struct http_request *request, struct pod_spec *spec, struct
 	int r = override_text(request, "name", &spec->name, err);
 
 	if (r == 0)
+		r = override_text(request, "hypervisor", &spec->hypervisor, err);
+	if (r == 0)
 		r = override_text(request, "machine", &spec->machine, err);
 	if (r == 0)
 		r = http_query_int(request, "vcpus", 1, 256, &vcpus, err);

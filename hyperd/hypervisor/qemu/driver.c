@@ -224,9 +224,19 @@ static int qemu_fingerprint(struct hypervisor *hypervisor, const struct vm_confi
 	return out->failed ? error_nomem(err) : 0;
 }
 
+static const char *const qemu_machines[] = { "microvm", "q35", NULL };
+
 const struct hypervisor_driver qemu_driver = {
 	.name = "qemu",
-	.templates = true,
+	.summary = "QEMU, driven directly: confined machines, cloned from templates",
+	.features = {
+		[HYPERVISOR_TEMPLATES] = true,
+		[HYPERVISOR_PAUSE] = true,
+		[HYPERVISOR_CONSOLE] = true,
+		[HYPERVISOR_DISKS] = true,
+		[HYPERVISOR_CONFINED] = true,
+	},
+	.machines = qemu_machines,
 	.max_disks = qemu_max_disks,
 	.open = qemu_open,
 	.close = qemu_close,

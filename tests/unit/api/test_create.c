@@ -186,6 +186,13 @@ static void wrong_values(void **state)
 		{ "{\"Image\":\"a\",\"HostConfig\":{\"SecurityOpt\":[\"apparmor=mine\"]}}",
 		  "apparmor=mine" },
 		{ "{\"Image\":\"a\",\"HostConfig\":{\"Runtime\":\"kata\"}}", "Unknown runtime" },
+		{ "{\"Image\":\"a\",\"HostConfig\":{\"Runtime\":\"hyper-kata\"}}",
+		  "Unknown runtime" },
+		{ "{\"Image\":\"a\",\"HostConfig\":{\"Runtime\":\"hyper-qemu\"},"
+		  "\"Hyper\":{\"Isolation\":\"namespace\"}}",
+		  "disagree" },
+		{ "{\"Image\":\"a\",\"Hyper\":{\"Hypervisor\":\"kata\"}}",
+		  "\"kata\": expected auto" },
 		{ "{\"Image\":\"a\",\"HostConfig\":{\"Runtime\":\"vm\",\"Isolation\":\"namespace\"}"
 		  "}",
 		  "disagree" },

@@ -596,6 +596,12 @@ const char *sandbox_isolation_name(enum sandbox_isolation isolation)
 	return isolation == ISOLATION_VM ? "vm" : "namespace";
 }
 
+int sandbox_check_choice(struct sandbox_factory *factory, enum sandbox_isolation isolation,
+			 const char *hypervisor, const char *machine, struct error *err)
+{
+	return 0;
+}
+
 int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *config,
 		  const struct sandbox_events *events, void *owner, struct sandbox **ret,
 		  struct error *err)
