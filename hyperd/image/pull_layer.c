@@ -65,7 +65,7 @@ static int restart(struct layer_pull *pull, struct error *err)
 	digest_stream_free(steal(pull->digest));
 	pull->offset = 0;
 	atomic_store(&pull->received, 0);
-	if (ftruncate(pull->fd, 0) < 0)
+	if (ftruncate(pull->fd, 0) < 0 || lseek(pull->fd, 0, SEEK_SET) < 0)
 		return error_errno(err, errno, "emptying the download");
 	return digest_stream_new(&pull->digest, err);
 }

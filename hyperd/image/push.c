@@ -197,6 +197,7 @@ static int find_tags(struct push *push, char ***ret, struct error *err)
 	autofree char *name = reference_name(&push->reference);
 	autofree char *familiar = reference_familiar(&push->reference);
 	autostrv char **tags = NULL;
+	bool any = false;
 	const char *key;
 	json_t *value;
 
@@ -205,17 +206,23 @@ static int find_tags(struct push *push, char ***ret, struct error *err)
 	json_object_foreach(push->images->references, key, value) {
 		const char *tag = key + strlen(name);
 
-		if (!str_starts(key, name) || *tag != ':' ||
-		    (push->reference.tag && strcmp(tag + 1, push->reference.tag) != 0))
+		if (!str_starts(key, name) || *tag != ':')
+			continue;
+		any = true;
+		if (push->reference.tag && strcmp(tag + 1, push->reference.tag) != 0)
 			continue;
 		if (strv_add(&tags, tag + 1) < 0)
 			return error_nomem(err);
 	}
-	if (!tags && push->reference.tag)
-		return error_set(err, ERROR_NOT_FOUND, "tag does not exist: %s", familiar);
-	if (!tags)
+	if (!any) {
+		free(familiar);
+		familiar = reference_familiar_name(&push->reference);
 		return error_set(err, ERROR_NOT_FOUND,
-				 "An image does not exist locally with the tag: %s", familiar);
+				 "An image does not exist locally with the tag: %s",
+				 familiar ? familiar : name);
+	}
+	if (!tags)
+		return error_set(err, ERROR_NOT_FOUND, "tag does not exist: %s", familiar);
 	*ret = steal(tags);
 	return 0;
 }

@@ -455,6 +455,10 @@ static int exchange_failed(struct exchange *x, CURLcode code, const char *text, 
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return error_set(x->err, ERROR_TIMEOUT, "no answer in time: %s",
 				 *text ? text : curl_easy_strerror(code));
+	/* Docker's words, which people look for. */
+	if (code == CURLE_SSL_CONNECT_ERROR && strstr(text, "wrong version number"))
+		return error_set(x->err, ERROR_FAILED,
+				 "http: server gave HTTP response to HTTPS client");
 	return error_set(x->err, ERROR_FAILED, "%s", *text ? text : curl_easy_strerror(code));
 }
 

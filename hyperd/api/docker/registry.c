@@ -154,6 +154,9 @@ int docker_image_pull(struct http_request *request, struct error *err)
 	read_credentials(request, &credentials);
 	r = image_pull(engine_images(api_engine(request)), api_of(request)->registries, &options,
 		       err);
+	/* As Docker: at a 401 its newer clients ask on the terminal. */
+	if (r < 0 && err->kind == ERROR_UNAUTHORIZED)
+		err->kind = ERROR_FAILED;
 	return stream_result(request, r, err);
 }
 
