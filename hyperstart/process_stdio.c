@@ -12,13 +12,18 @@
 #include "hyperstart/agent.h"
 #include "hyperstart/shutdown.h"
 
-#define READ_BYTES 65536u
+#define READ_BYTES 131072u
+/* A pipe that was full gets room for more at a time: each change between writer and agent costs an
+ * emulated processor what it knows of its memory. */
+#define PIPE_BYTES      65536
+#define WIDE_PIPE_BYTES (256 * 1024)
 
 struct output {
 	struct agent *agent; /* borrowed */
 	int fd;              /* owned; -1 before the process has begun and after the end */
 	struct loop_io io;
 	struct mux_stream *stream; /* owned; NULL: thrown away */
+	bool wide;
 	bool last; /* the container is gone: what is there now is all that will come */
 };
 
@@ -86,6 +91,10 @@ static bool output_read(struct output *out)
 		/* A terminal whose last user has gone says EIO. */
 		output_finish(out);
 		return false;
+	}
+	if (n >= PIPE_BYTES && !out->wide) {
+		out->wide = true;
+		fcntl(out->fd, F_SETPIPE_SZ, WIDE_PIPE_BYTES); /* not a terminal's */
 	}
 	if (out->stream && mux_stream_send(out->stream, buf, (size_t)n) != n) {
 		log_error("out of memory: output of %zd bytes is lost", n);

@@ -705,12 +705,16 @@ void mux_stream_end(struct mux_stream *s)
 
 void mux_stream_ack(struct mux_stream *s, size_t n)
 {
+	uint64_t untold;
+
 	s->handled += n;
 	if (s->handled > s->received)
 		s->received = s->handled;
-	/* Small acknowledgements are gathered, unless the sender may be waiting for one. */
-	if (n == 0 || s->eof_received || s->handled - s->ack_told >= MUX_WINDOW_BYTES / 4 ||
-	    s->handled == s->received) {
+	untold = s->handled - s->ack_told;
+	/* Those of a torrent are gathered: each is an interrupt, and a guest's every interrupt is
+	 * dear. What has come in a trickle may be all there is, and its sender holds on to it. */
+	if (n == 0 || s->eof_received || untold >= MUX_WINDOW_BYTES / 4 ||
+	    (s->handled == s->received && untold < FRAME_MAX_PAYLOAD)) {
 		s->ack_wanted = true;
 		stream_wants_to_send(s);
 	}

@@ -21,7 +21,7 @@
 #include "base/str.h"
 #include "wire/frame.h"
 
-#define MUX_WINDOW_BYTES (256u * 1024)
+#define MUX_WINDOW_BYTES (512u * 1024)
 /* Largest control message; larger ones are a protocol error. */
 #define MUX_MAX_MESSAGE (1u << 20)
 /* Streams that one side may have open. */
