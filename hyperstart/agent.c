@@ -10,6 +10,7 @@
 #include "hyperstart/container.h"
 #include "hyperstart/disk.h"
 #include "hyperstart/file_write.h"
+#include "hyperstart/files.h"
 #include "hyperstart/layer.h"
 #include "hyperstart/pod.h"
 #include "hyperstart/process.h"
@@ -78,6 +79,7 @@ static const struct handler handlers[] = {
 	REQUEST(STATE_GET) = { "state", state_get_handle, .late = true },
 	REQUEST(POD_STATS) = { "pod figures", pod_stats_handle, .late = true },
 	REQUEST(SHUTDOWN) = { "shutting down", shutdown_handle, .late = true },
+	REQUEST(FILES_SERVE) = { "serving files", files_serve_handle, files_serve_arrive },
 	REQUEST(MEMORY_TRIM) = { "trimming memory", memory_trim_handle },
 };
 
@@ -287,6 +289,7 @@ static void connected(struct mux *mux)
 	agent->connection++;
 	forget_waiting(agent);
 	layer_abandon_unfinished(agent);
+	files_abandon(agent);
 }
 
 static const struct mux_events mux_events = {

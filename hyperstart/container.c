@@ -51,7 +51,7 @@ bool container_running(const struct container *c)
 	return c->started && c->main && c->main->running;
 }
 
-static int check_name(const char *name, const char *what, struct error *err)
+int container_name_check(const char *name, const char *what, struct error *err)
 {
 	size_t len = strlen(name);
 
@@ -219,7 +219,7 @@ static void container_child(void *arg, int sync_fd)
 
 static int check_create(struct agent *agent, const Hyper__ContainerCreate *s, struct error *err)
 {
-	int r = s->prepare ? 0 : check_name(s->id, "container", err);
+	int r = s->prepare ? 0 : container_name_check(s->id, "container", err);
 
 	if (r == 0)
 		r = process_check(s->process, err);
@@ -533,7 +533,7 @@ int container_exec_handle(struct request *request, struct error *err)
 	int r = container_get(request->agent, exec->container, &c, err);
 
 	if (r == 0)
-		r = check_name(exec->exec, "exec", err);
+		r = container_name_check(exec->exec, "exec", err);
 	if (r == 0)
 		r = process_check(exec->process, err);
 	if (r < 0)
@@ -620,7 +620,7 @@ int container_delete_handle(struct request *request, struct error *err)
 {
 	const Hyper__ContainerDelete *d = request->body->container_delete;
 	struct container *c;
-	int r = check_name(d->id, "container", err);
+	int r = container_name_check(d->id, "container", err);
 
 	if (r < 0)
 		return r;

@@ -47,6 +47,8 @@ struct container {
 struct container *container_find(struct agent *agent, const char *id);
 /* The same with the error that says so; ID "" is the one beside the init. */
 int container_get(struct agent *agent, const char *id, struct container **ret, struct error *err);
+/* A name of a container or an exec as hosts may give it; WHAT is for messages. */
+int container_name_check(const char *name, const char *what, struct error *err);
 bool container_running(const struct container *container);
 int container_set_limits(struct container *container, const Hyper__Limits *limits,
 			 struct error *err);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "hyperstart/agent.h"
 #include "hyperstart/container.h"
+#include "hyperstart/files.h"
 #include "hyperstart/process_stdio.h"
 #include "hyperstart/shutdown.h"
 #include "hyperstart/sync.h"
@@ -355,6 +356,10 @@ int process_forget_handle(struct request *request, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (files_is_child(p)) {
+		files_child_end(p);
+		return 0;
+	}
 	if (p->running)
 		return error_set(err, ERROR_CONFLICT, "the process is running");
 	if (p->start)
