@@ -74,3 +74,15 @@ int tar_header(unsigned char block[TAR_BLOCK_BYTES], const struct tar_entry *ent
 	       struct error *err);
 /* The zero bytes that pad SIZE_BYTES of data to whole blocks. */
 size_t tar_padding(uint64_t size_bytes);
+
+/* Takes LEN bytes of an archive; 0, or -errno with the error set. */
+typedef int tar_sink_fn(void *arg, const void *buf, size_t len, struct error *err);
+/*
+ * Everything that stands before an entry's data: its header, and before that a pax header with what
+ * does not fit. Times are whole seconds, as Docker writes them.
+ */
+int tar_write_entry(tar_sink_fn *write, void *arg, const struct tar_entry *entry,
+		    struct error *err);
+int tar_write_padding(tar_sink_fn *write, void *arg, uint64_t size_bytes, struct error *err);
+/* The two empty blocks at the end. */
+int tar_write_end(tar_sink_fn *write, void *arg, struct error *err);
