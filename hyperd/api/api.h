@@ -132,6 +132,9 @@ http_handler docker_container_start, docker_container_stop, docker_container_res
 	docker_container_rename, docker_container_wait, docker_container_remove,
 	docker_container_prune, docker_container_resize, docker_container_update,
 	docker_container_top;
+/* docker/container_files.c */
+http_handler docker_container_changes, docker_container_export, docker_container_archive,
+	docker_commit;
 /* docker/images.c, images_transfer.c */
 http_handler docker_image_list, docker_image_inspect, docker_image_history, docker_image_tag,
 	docker_image_remove, docker_image_prune, docker_image_search, docker_image_create,

@@ -249,7 +249,7 @@ json_t *engine_info(struct engine *engine)
 
 	list_for_each_entry(pod, &engine->pods, node) {
 		pods++;
-		pods_running += pod->sandbox && !pod->sandbox_dead;
+		pods_running += pod->sandbox && !pod->sandbox_dead && !pod->serving;
 	}
 	list_for_each_entry(c, &engine->containers, node) {
 		total++;
@@ -304,7 +304,9 @@ static void let_go(struct pod *pod)
 		if (exec->pod == pod)
 			process_io_done(&exec->io);
 	}
-	if (pod->sandbox)
+	if (pod->sandbox && pod->serving)
+		sandbox_stop(steal(pod->sandbox), SANDBOX_STOP_MS);
+	else if (pod->sandbox)
 		sandbox_detach(steal(pod->sandbox));
 }
 

@@ -67,6 +67,8 @@ struct pod {
 	bool sandbox_dead;       /* it died, and is still to be cleared away */
 	bool storage_used;       /* a sandbox has used the storage directory */
 	bool set_up;             /* PodSetup was sent to this sandbox */
+	bool serving;            /* it runs only for the pod's files (pod_serve.c) */
+	unsigned held, holds;    /* by whom files are read and written now; and ever */
 	uint64_t asked_ns, ready_ns, started_mono_ns; /* monotonic, of the last start */
 	struct sandbox_timing timing;
 };
@@ -104,6 +106,7 @@ struct container {
 	enum container_state state;
 	bool oom_killed, manually_stopped, removing, removed;
 	bool in_agent;         /* the sandbox's agent knows it */
+	bool stands;           /* it was made there only for its files */
 	bool restart_canceled; /* the next exit is the last */
 	int exit_code, pid;
 	char *error;
@@ -170,6 +173,10 @@ void pod_event(struct pod *pod, const char *action);
 int pod_start_containers(struct pod *pod, struct container **containers, size_t count,
 			 struct error *err);
 extern const struct sandbox_events pod_sandbox_events;
+/* Task, mutex held: a sandbox for the pod's files when there is none; with STANDING the container
+ * is made in it, and not started. */
+int pod_start_serving(struct pod *pod, struct container *container, bool standing,
+		      struct error *err);
 /* Task, mutex held: ends the sandbox when nothing lives in it any more. */
 void pod_settle(struct pod *pod);
 /* Task, mutex held: ends the sandbox now; what still runs in it dies. */
@@ -190,6 +197,19 @@ int pod_pause_container(struct pod *pod, struct container *container, bool pause
 			struct error *err);
 /* Task: ContainerDelete in a running sandbox. */
 int pod_delete_in_agent(struct pod *pod, struct container *container, bool disk, struct error *err);
+
+/* ------------------------------------------------------------------ pod_serve.c */
+
+/*
+ * Task: the pod's sandbox is there and stays until the release, whatever becomes of its containers;
+ * with STANDING the container's root is mounted in it. With FREEZE a running container stands still
+ * until then (*ret_frozen, for the release).
+ */
+int pod_hold(struct container *container, bool standing, bool freeze, bool *ret_frozen,
+	     struct error *err);
+void pod_release(struct container *container, bool frozen);
+/* Task, mutex held. */
+void pod_end_serving(struct pod *pod, uint64_t deadline_ms);
 
 /* ------------------------------------------------------------------ container.c */
 

@@ -245,6 +245,7 @@ static int post_create(struct burst *burst, struct container *c, Hyper__Containe
 	if (r < 0)
 		return r;
 	c->in_agent = true;
+	c->stands = false;
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_CREATE;
 	request.container_create = create;
 	r = post(burst, c, &request, false, err);
@@ -350,7 +351,7 @@ static int get_filters(struct burst *burst, struct container **containers, size_
 	return 0;
 }
 
-static int run_burst(struct burst *burst, struct container **containers, size_t count,
+static int run_burst(struct burst *burst, struct container **containers, size_t count, bool start,
 		     struct error *err)
 {
 	bool set_up = burst->pod->set_up;
@@ -360,7 +361,7 @@ static int run_burst(struct burst *burst, struct container **containers, size_t 
 		r = post_setup(burst, err);
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = post_create(burst, containers[i], burst->creates[i], err);
-	for (size_t i = 0; r == 0 && i < count; i++)
+	for (size_t i = 0; r == 0 && start && i < count; i++)
 		r = post_start(burst, containers[i], err);
 	if (r < 0) {
 		struct error ignored;
@@ -435,8 +436,11 @@ static void container_not_started(struct container *c, const struct error *why)
 	container_wake_waits(c, WAIT_NEXT_EXIT);
 }
 
+enum start_how { HOW_SERVE, HOW_STAND, HOW_START };
+
 static int start_in_sandbox(struct pod *pod, struct burst *burst, struct container **containers,
-			    size_t count, const struct layer_list *layers, struct error *err)
+			    size_t count, const struct layer_list *layers, enum start_how how,
+			    struct error *err)
 {
 	const Hyper__ContainerCreate *prepare = NULL;
 	int r = 0;
@@ -453,7 +457,9 @@ static int start_in_sandbox(struct pod *pod, struct burst *burst, struct contain
 		r = begin_sandbox(pod, layers, prepare, err);
 	else if (layers->count)
 		r = sandbox_add_layers(pod->sandbox, layers->layers, layers->count, err);
-	return r < 0 ? r : run_burst(burst, containers, count, err);
+	if (how == HOW_SERVE)
+		count = 0;
+	return r < 0 ? r : run_burst(burst, containers, count, how == HOW_START, err);
 }
 
 /* The sandbox is new and of no use: nothing else lives in it. */
@@ -484,7 +490,8 @@ int pod_start_containers(struct pod *pod, struct container **containers, size_t 
 	pod->asked_ns = now_ns();
 	if (pod->sandbox && pod->sandbox_dead)
 		pod_end_sandbox(pod, 0, POD_FAILED);
-	fresh = !pod->sandbox;
+	fresh = !pod->sandbox || pod->serving;
+	pod->serving = false;
 	if (fresh)
 		pod_set_state(pod, POD_STARTING);
 	for (size_t i = 0; i < count; i++)
@@ -496,7 +503,7 @@ int pod_start_containers(struct pod *pod, struct container **containers, size_t 
 	if (r == 0)
 		r = get_filters(&burst, containers, count, &why);
 	if (r == 0)
-		r = start_in_sandbox(pod, &burst, containers, count, &layers, &why);
+		r = start_in_sandbox(pod, &burst, containers, count, &layers, HOW_START, &why);
 	burst_done(&burst);
 	free(layers.layers);
 	if (r == 0 && pod->sandbox_dead)
@@ -526,6 +533,38 @@ int pod_start_containers(struct pod *pod, struct container **containers, size_t 
 		if (containers[i]->exit.have)
 			container_exit_begin(containers[i]);
 	return 0;
+}
+
+int pod_start_serving(struct pod *pod, struct container *c, bool standing, struct error *err)
+{
+	struct burst burst = { .pod = pod, .posted = LIST_INIT(burst.posted) };
+	struct layer_list layers = { 0 };
+	bool fresh = !pod->sandbox;
+	int r;
+
+	arena_init(&burst.arena);
+	r = collect_layers(&c, 1, &layers, err);
+	if (r == 0)
+		r = get_filters(&burst, &c, 1, err);
+	if (r == 0)
+		r = start_in_sandbox(pod, &burst, &c, 1, &layers, standing ? HOW_STAND : HOW_SERVE,
+				     err);
+	burst_done(&burst);
+	free(layers.layers);
+	if (pod->sandbox && fresh)
+		pod->serving = true;
+	/* What is written into it must not be taken for an interrupted start's. */
+	if (r == 0 && !pod->storage_used) {
+		pod->storage_used = true;
+		pod_save_logged(pod);
+	}
+	if (r == 0)
+		c->stands |= standing;
+	else if (pod->sandbox && fresh)
+		pod_end_serving(pod, 0);
+	else if (pod->sandbox && standing)
+		pod_delete_in_agent(pod, c, false, NULL);
+	return r;
 }
 
 int pod_start(struct pod *pod, struct error *err)

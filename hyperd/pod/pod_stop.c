@@ -118,7 +118,7 @@ static void end_processes(struct pod *pod)
 		if (container_is_running(c) && !c->exit.have)
 			container_process_exited(c, &exit);
 		process_io_close_streams(&c->io);
-		c->in_agent = false;
+		c->in_agent = c->stands = false;
 	}
 }
 
@@ -128,6 +128,10 @@ void pod_end_sandbox(struct pod *pod, uint64_t deadline_ms, enum pod_state state
 
 	if (!sandbox)
 		return;
+	if (pod->serving) {
+		pod_end_serving(pod, deadline_ms);
+		return;
+	}
 	if (pod->sandbox_dead)
 		deadline_ms = 0;
 	else if (pod->state == POD_PAUSED && deadline_ms)
@@ -152,7 +156,7 @@ void pod_settle(struct pod *pod)
 {
 	const struct container *only = NULL;
 
-	if (!pod->sandbox || pod_has_live_containers(pod))
+	if (!pod->sandbox || pod->held || pod->serving || pod_has_live_containers(pod))
 		return;
 	/* A pod that never had containers waits for some. */
 	if (list_empty(&pod->containers) && !pod->sandbox_dead && !pod->solo)
@@ -192,7 +196,7 @@ int pod_delete_in_agent(struct pod *pod, struct container *c, bool disk, struct 
 
 	if (!agent)
 		return -EBUSY;
-	c->in_agent = false;
+	c->in_agent = c->stands = false;
 	body.id = c->id;
 	body.disk = disk;
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_DELETE;
@@ -307,7 +311,7 @@ int pod_stop(struct pod *pod, int timeout_s, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (!pod->sandbox)
+	if (!pod->sandbox || pod->serving)
 		r = error_set(err, ERROR_NOT_MODIFIED, "pod %s is not running", pod->name);
 	if (r == 0)
 		r = pod_collect(pod, true, &containers, &count, err);
@@ -439,7 +443,7 @@ int pod_remove(struct pod *pod, bool force, struct error *err)
 		return r;
 	if (pod->removed)
 		r = error_set(err, ERROR_NOT_FOUND, "No such pod: %s", pod->name);
-	else if (pod->sandbox && !force)
+	else if (pod->sandbox && !pod->serving && !force)
 		r = error_set(err, ERROR_CONFLICT,
 			      "You cannot remove a running pod %s. Stop the pod before attempting "
 			      "removal or force remove",

@@ -35,7 +35,7 @@ json_t *pod_record(const struct pod *pod)
 	set_text(record, "error", pod->failure.message);
 	if (pod->garbage)
 		json_object_set_new(record, "garbage", json_from_strv(pod->garbage));
-	if (pod->sandbox && !pod->sandbox_dead)
+	if (pod->sandbox && !pod->sandbox_dead && !pod->serving)
 		json_object_set_new(record, "sandbox", sandbox_record(pod->sandbox));
 	return record;
 }

@@ -1,0 +1,125 @@
+/*
+ * Sandboxes for what is not running: a container's files can be had only through an agent, so a pod
+ * that does not run gets a sandbox to serve them. It is no run of the pod: states, events and
+ * records do not change, and it ends a moment after the last one who held it has let go.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "hyperd/pod/internal.h"
+
+/* What follows a request for files is often another one: docker cp asks what there is, then copies.
+ */
+#define LINGER_MS 1500
+
+/* ------------------------------------------------------------------ the end */
+
+void pod_end_serving(struct pod *pod, uint64_t deadline_ms)
+{
+	struct sandbox *sandbox = steal(pod->sandbox);
+	struct container *c;
+
+	list_for_each_entry(c, &pod->containers, pod_node)
+		c->in_agent = c->stands = false;
+	if (pod->sandbox_dead)
+		deadline_ms = 0;
+	pod->serving = pod->sandbox_dead = pod->set_up = false;
+	sandbox_stop(sandbox, deadline_ms);
+	cond_broadcast(&pod->changed);
+}
+
+static void end_task(void *arg)
+{
+	struct pod *pod = arg;
+	struct engine *engine = pod->engine;
+	uint64_t deadline = deadline_in_ms(LINGER_MS);
+	unsigned holds = pod->holds;
+
+	/* Whoever holds it anew ends it anew. */
+	while (pod->serving && !pod->held && pod->holds == holds && !engine->stopping &&
+	       cond_wait(&pod->changed, deadline) == 0)
+		;
+	if (pod->holds == holds && pod_lock(pod, NULL) == 0) {
+		if (pod->serving && !pod->held && pod->holds == holds)
+			pod_end_serving(pod, SANDBOX_STOP_MS);
+		pod_unlock(pod);
+	}
+	pod_unref(pod);
+	engine_task_done(engine);
+}
+
+/* ------------------------------------------------------------------ holding */
+
+static int set_frozen(struct container *c, bool frozen, struct error *err)
+{
+	Hyper__Request request = HYPER__REQUEST__INIT;
+	Hyper__ContainerPause body = HYPER__CONTAINER_PAUSE__INIT;
+	struct agent *agent = pod_agent(c->pod, err);
+
+	if (!agent)
+		return -EBUSY;
+	body.id = c->id;
+	body.paused = frozen;
+	request.body_case = HYPER__REQUEST__BODY_CONTAINER_PAUSE;
+	request.container_pause = &body;
+	return agent_call(agent, &request, deadline_in_ms(AGENT_CALL_MS), NULL, err);
+}
+
+static int hold_locked(struct container *c, bool standing, bool freeze, bool *ret_frozen,
+		       struct error *err)
+{
+	struct pod *pod = c->pod;
+	int r = 0;
+
+	if (c->removed || c->removing)
+		return error_set(err, ERROR_NOT_FOUND, "No such container: %s", c->id);
+	if (pod->engine->stopping)
+		return error_set(err, ERROR_UNAVAILABLE, "hyperd is shutting down");
+	if (pod->sandbox && pod->sandbox_dead)
+		pod_end_sandbox(pod, 0, POD_FAILED);
+	if (!pod->sandbox || (standing && !container_is_running(c) && !c->stands))
+		r = pod_start_serving(pod, c, standing && !c->stands, err);
+	if (r == 0 && freeze && container_is_running(c) && c->state != CONTAINER_PAUSED) {
+		r = set_frozen(c, true, err);
+		*ret_frozen = r == 0;
+	}
+	return r;
+}
+
+int pod_hold(struct container *c, bool standing, bool freeze, bool *ret_frozen, struct error *err)
+{
+	struct pod *pod = c->pod;
+	int r = pod_lock(pod, err);
+
+	if (r < 0)
+		return r;
+	*ret_frozen = false;
+	pod->holds++;
+	pod->held++;
+	r = hold_locked(c, standing, freeze, ret_frozen, err);
+	pod_unlock(pod);
+	if (r < 0)
+		pod_release(c, false);
+	return r;
+}
+
+void pod_release(struct container *c, bool frozen)
+{
+	struct pod *pod = c->pod;
+	bool old = task_shield(true);
+
+	if (frozen)
+		set_frozen(c, false, NULL);
+	if (--pod->held == 0 && pod->serving) {
+		if (engine_task(pod->engine, "serving-end", end_task, pod_ref(pod), NULL) < 0)
+			pod_unref(pod);
+	} else if (!pod->held && pod->sandbox && !pod_has_live_containers(pod)) {
+		/* It would have ended with its last container. */
+		if (pod_lock(pod, NULL) == 0) {
+			if (!pod->held)
+				pod_settle(pod);
+			pod_unlock(pod);
+		}
+	}
+	task_shield(old);
+}
