@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -542,6 +543,8 @@ static void stats_v1(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 
 void cgroup_stats(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 {
+	struct sysinfo si;
+
 	if (!g->count)
 		return;
 	if (g->unified)
@@ -551,4 +554,10 @@ void cgroup_stats(const struct cgroup *g, Hyper__ContainerStatsReply *ret)
 	read_number(cgroup_dir_fd(g, "pids"), "pids.current", &ret->pids);
 	read_number(cgroup_dir_fd(g, "pids"), "pids.max", &ret->pids_limit);
 	ret->oom_kills = cgroup_oom_kills(g);
+	if (sysinfo(&si) == 0) {
+		uint64_t total = (uint64_t)si.totalram * si.mem_unit;
+
+		if (!ret->memory_limit_bytes || ret->memory_limit_bytes > total)
+			ret->memory_limit_bytes = total;
+	}
 }

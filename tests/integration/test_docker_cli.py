@@ -1,5 +1,6 @@
 """The stock docker CLIs, old and new, drive both kinds of pods."""
 import json
+import re
 import subprocess
 import threading
 
@@ -140,6 +141,14 @@ def test_stats_and_limits(docker):
     line = json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", "c1").stdout)
     assert line["Name"] == "c1" and line["MemUsage"].endswith("/ 64MiB"), line
     assert inspect(docker, "c1", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}") == "67108864 1000000000"
+
+
+def test_stats_without_a_limit(docker):
+    docker("run", "-d", "--name", "c1", "busybox", "sleep", "1000")
+    kibibytes = int(docker("exec", "c1", "sed", "-n", "s/^MemTotal: *\\([0-9]*\\) kB/\\1/p", "/proc/meminfo").stdout)
+    usage = json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", "c1").stdout)["MemUsage"]
+    number, unit = re.fullmatch(r".* / ([0-9.]+)([KMG])iB", usage).groups()
+    assert abs(float(number) * 1024 ** "KMG".index(unit) / kibibytes - 1) < 0.01, (usage, kibibytes)
 
 
 def test_events(docker, daemon, cli):

@@ -1,6 +1,5 @@
 /* GET /containers/{name}/stats: the guest's figures in Docker's shape. */
 #include <string.h>
-#include <sys/sysinfo.h>
 
 #include "base/json.h"
 #include "base/str.h"
@@ -30,17 +29,12 @@ static json_t *empty_cpu_json(void)
 
 static json_t *memory_json(const Hyper__ContainerStatsReply *stats)
 {
-	uint64_t limit = stats->memory_limit_bytes;
-	struct sysinfo si;
-
-	/* As Docker: without a limit it is all the memory there is. */
-	if ((!limit || limit > INT64_MAX) && sysinfo(&si) == 0)
-		limit = (uint64_t)si.totalram * si.mem_unit;
 	return json_pack("{s:I,s:I,s:I,s:{s:I,s:I,s:I}}", "usage", (json_int_t)stats->memory_bytes,
 			 "max_usage", (json_int_t)stats->memory_peak_bytes, "limit",
-			 (json_int_t)limit, "stats", "cache", (json_int_t)stats->memory_cache_bytes,
-			 "inactive_file", (json_int_t)stats->memory_inactive_file_bytes,
-			 "total_inactive_file", (json_int_t)stats->memory_inactive_file_bytes);
+			 (json_int_t)stats->memory_limit_bytes, "stats", "cache",
+			 (json_int_t)stats->memory_cache_bytes, "inactive_file",
+			 (json_int_t)stats->memory_inactive_file_bytes, "total_inactive_file",
+			 (json_int_t)stats->memory_inactive_file_bytes);
 }
 
 /* The pod's disk has no number on the host: Docker's clients only add the values up. */
