@@ -28,6 +28,8 @@
 
 /* Blocking work: unpacking, hashing, large files. */
 #define JOB_THREADS 4
+/* How long clients may take to fetch the last answers. */
+#define LAST_ANSWERS_MS 2000
 
 struct daemon {
 	struct config config;
@@ -355,6 +357,11 @@ static void stop(struct daemon *daemon)
 		http_server_close(daemon->server);
 	strv_for_each(path, daemon->unix_paths)
 		unlink(*path);
+	/* Whoever is attached or waits hears how its container ends. */
+	if (daemon->engine)
+		engine_stop(daemon->engine);
+	if (daemon->server && !daemon->config.live_restore)
+		http_server_finish(daemon->server, deadline_in_ms(LAST_ANSWERS_MS));
 	/* The handlers hold references into the domain: they go first. */
 	http_server_free(daemon->server);
 	if (daemon->engine)

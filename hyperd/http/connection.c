@@ -125,6 +125,7 @@ static bool serve_one(struct http_connection *c)
 	}
 	begun_ns = now_ns();
 	trace(http, "%s %s", request->method_name, request->target);
+	c->busy = true;
 	r = dispatch(c, &err);
 	http_gone_unwatch(c);
 	if (r < 0 && !request->head_sent)
@@ -192,6 +193,7 @@ void http_connection_main(void *arg)
 	struct http_connection *c = arg;
 
 	while (serve_one(c)) {
+		c->busy = false;
 		if (http_output_wait(c, HTTP_OUTPUT_HIGH_BYTES,
 				     deadline_in_ms(HTTP_WRITE_DEADLINE_MS)) < 0)
 			break;

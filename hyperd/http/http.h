@@ -129,6 +129,9 @@ int http_server_new(struct loop *loop, const struct http_server_config *config,
 		    struct http_server **ret, struct error *err);
 /* Stops listening; existing connections go on, but their further requests are answered with 503. */
 void http_server_close(struct http_server *server);
+/* Task: http_server_close(), then lets the requests under way end by themselves until the deadline;
+ * connections without one are closed. */
+void http_server_finish(struct http_server *server, uint64_t deadline_ns);
 /* Task: http_server_close(), cancels every connection, waits for their ends, frees. */
 void http_server_free(struct http_server *server);
 size_t http_server_connection_count(const struct http_server *server);

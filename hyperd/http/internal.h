@@ -53,6 +53,7 @@ struct http_connection {
 	void *ssl;       /* owned SSL *, NULL for plain */
 	bool unix_peer;  /* a full close can be told from a half-close */
 	bool keep_alive; /* after this answer */
+	bool busy;       /* with a request that has been read */
 	bool gone;
 	struct loop_io gone_io;
 	int gone_fd; /* owned: a dup */

@@ -166,6 +166,19 @@ void http_server_close(struct http_server *server)
 	}
 }
 
+void http_server_finish(struct http_server *server, uint64_t deadline_ns)
+{
+	http_server_close(server);
+	list_for_each(node, &server->connections) {
+		struct http_connection *c = container_of(node, struct http_connection, node);
+
+		if (!c->busy)
+			task_cancel(c->task);
+	}
+	while (server->connection_count && cond_wait(&server->empty, deadline_ns) == 0)
+		;
+}
+
 void http_server_free(struct http_server *server)
 {
 	bool old;

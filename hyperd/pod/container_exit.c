@@ -72,7 +72,9 @@ static void finish(struct container *c)
 			pod_delete_in_agent(c->pod, c, false, NULL);
 		pod_unlock(c->pod);
 	}
-	if (c->spec->auto_remove && !c->removing && !container_is_live(c) && !c->engine->stopping &&
+	/* Whoever waits for its removal waits for that also when the daemon ends. */
+	if (c->spec->auto_remove && !c->removing && !container_is_live(c) &&
+	    !(c->engine->stopping && c->engine->live_restore) &&
 	    container_remove(c, &options, &err) < 0 && err.kind != ERROR_NOT_FOUND &&
 	    err.kind != ERROR_CONFLICT)
 		log_warn("container %s: %s", c->name, err.message);

@@ -320,10 +320,12 @@ static void cancel_restarts(struct engine *engine)
 	}
 }
 
-void engine_shutdown(struct engine *engine)
+void engine_stop(struct engine *engine)
 {
 	struct pod *pod;
 
+	if (engine->stopping)
+		return;
 	task_shield(true);
 	engine->stopping = true;
 	cancel_restarts(engine);
@@ -336,6 +338,13 @@ void engine_shutdown(struct engine *engine)
 	}
 	while (engine->background && !engine->live_restore)
 		cond_wait(&engine->idle, DEADLINE_NEVER);
+}
+
+void engine_shutdown(struct engine *engine)
+{
+	struct pod *pod;
+
+	engine_stop(engine);
 	list_for_each_entry(pod, &engine->pods, node)
 		let_go(pod);
 	while (engine->background)

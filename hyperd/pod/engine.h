@@ -47,7 +47,10 @@ int engine_new(struct loop *loop, struct job_pool *jobs, struct store *store,
 /* Task: reads the records, adopts what runs, settles what died meanwhile, applies restart policies,
  * sweeps. */
 int engine_restore(struct engine *engine, struct error *err);
-/* Task: stops every pod in order, or with live-restore lets go of them. Then frees. */
+/* Task: stops every pod in order, unless with live-restore. Requests are still answered, those to
+ * start something with a refusal. */
+void engine_stop(struct engine *engine);
+/* Task: engine_stop(), then lets go of what still runs, and frees. */
 void engine_shutdown(struct engine *engine);
 
 /* ------------------------------------------------------------------ pods */

@@ -436,10 +436,36 @@ int pool_new(struct sandbox_factory *factory, struct pool **ret, struct error *e
 	return 0;
 }
 
-void pool_free(struct pool *pool)
+static void end_clone(void *arg)
 {
+	clone_free(arg);
+}
+
+/* All at a time: each spends most of its end waiting for the kernel. */
+static void end_dead(struct pool *pool)
+{
+	autofree struct task **tasks = calloc(pool->clones + 1, sizeof(*tasks));
+	size_t count = 0;
 	struct list *node;
 
+	while ((node = list_pop(&pool->dead))) {
+		struct clone *clone = container_of(node, struct clone, node);
+
+		if (tasks && count < pool->clones &&
+		    task_spawn(pool->factory->loop, "pool-end", end_clone, clone, &tasks[count],
+			       NULL) == 0)
+			count++;
+		else
+			clone_free(clone);
+	}
+	for (size_t i = 0; i < count; i++) {
+		task_join(tasks[i], DEADLINE_NEVER);
+		task_unref(tasks[i]);
+	}
+}
+
+void pool_free(struct pool *pool)
+{
 	if (!pool)
 		return;
 	pool->closing = true;
@@ -450,8 +476,7 @@ void pool_free(struct pool *pool)
 	}
 	while (!list_empty(&pool->kinds))
 		kind_drop(container_of(pool->kinds.next, struct kind, node));
-	while ((node = list_pop(&pool->dead)))
-		clone_free(container_of(node, struct clone, node));
+	end_dead(pool);
 	free(pool);
 }
 

@@ -130,3 +130,14 @@ def test_socket_activation(new_daemon):
     assert daemon.stop() == 0
     assert daemon.socket.exists()  # systemd's, not ours
     daemon.socket.unlink()
+
+
+def test_clients_hear_the_end_of_their_container_when_the_daemon_stops(new_daemon):
+    daemon = new_daemon("--isolation", "namespace")
+    script = 'trap "echo bye; exit 5" TERM; echo ready; while :; do sleep 0.1; done'
+    client = subprocess.Popen(["/usr/bin/docker", "run", "--rm", "busybox", "sh", "-c", script], env=daemon.environment(),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    assert client.stdout.readline() == "ready\n"
+    assert daemon.stop() == 0
+    out, _ = client.communicate(timeout=TIMEOUT_S)
+    assert out == "bye\n" and client.returncode == 5
