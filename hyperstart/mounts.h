@@ -3,17 +3,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-
-/* What mount(8)'s words say. */
-struct mount_options {
-	unsigned long flags, propagation;
-	bool recursive; /* rbind */
-	char *data;     /* owned: what is left, joined by commas; NULL: none */
-};
-
-int mount_options_parse(char *const *words, size_t count, struct mount_options *ret,
-			struct error *err);
-void mount_options_done(struct mount_options *options);
+#include "base/mount_options.h"
 
 /* Mounts a new file system onto what TARGET_FD is. WHAT is for messages. */
 int mount_new(int target_fd, const char *source, const char *type, unsigned long flags,

@@ -12,10 +12,10 @@
 #include <sys/sysmacros.h>
 #include <linux/magic.h>
 
+#include "base/copy_tree.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "hyperstart/agent.h"
-#include "hyperstart/copy_up.h"
 #include "hyperstart/layer.h"
 #include "hyperstart/mounts.h"
 #include "hyperstart/prepared.h"
@@ -366,7 +366,7 @@ static int mount_file_system(int root_fd, int target, const Hyper__Mount *m,
 		autoclose int fresh = root_open(root_fd, m->destination, O_RDONLY | O_DIRECTORY, 0);
 
 		r = fresh < 0 ? error_errno(err, -fresh, "mount '%s'", m->destination)
-			      : copy_up(covered, fresh, err);
+			      : copy_tree(covered, fresh, err);
 		if (r == 0 && o->flags & MS_RDONLY)
 			r = mount_set_read_only(fresh, m->destination, err);
 	}
@@ -439,7 +439,7 @@ static int open_volume(int root_fd, const char *path, const char *destination, s
 	if (mkdir(unfinished, 0755) < 0 ||
 	    (to = open(unfinished, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		return error_errno(err, errno, "volume '%s'", destination);
-	r = copy_up(from, to, err);
+	r = copy_tree(from, to, err);
 	if (r == 0 && rename(unfinished, path) < 0)
 		r = error_errno(err, errno, "volume '%s'", destination);
 	return r < 0 ? error_prefix(err, r, "volume '%s'", destination) : steal_fd(&to);

@@ -1,4 +1,4 @@
-#include "hyperstart/copy_up.h"
+#include "base/copy_tree.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #define DEPTH_MAX  128
 #define XATTRS_MAX 65536
 
-static int copy_tree(int from_fd, int to_fd, unsigned depth);
+static int copy_into(int from_fd, int to_fd, unsigned depth);
 
 static void copy_xattrs(int from_fd, int to_fd)
 {
@@ -57,7 +57,7 @@ static int copy_directory(int from_dir, int to_dir, const char *name, unsigned d
 	if (from_fd < 0 || (mkdirat(to_dir, name, 0700) < 0 && errno != EEXIST))
 		return -errno;
 	to_fd = openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return to_fd < 0 ? -errno : copy_tree(from_fd, to_fd, depth + 1);
+	return to_fd < 0 ? -errno : copy_into(from_fd, to_fd, depth + 1);
 }
 
 static int copy_file(int from_dir, int to_dir, const char *name)
@@ -100,7 +100,7 @@ static int copy_other(int from_dir, int to_dir, const char *name, const struct s
 	return 0;
 }
 
-static int copy_tree(int from_fd, int to_fd, unsigned depth)
+static int copy_into(int from_fd, int to_fd, unsigned depth)
 {
 	int dir_fd = fcntl(from_fd, F_DUPFD_CLOEXEC, 0), r = 0;
 	autoclosedir DIR *dir = dir_fd >= 0 ? fdopendir(dir_fd) : NULL;
@@ -128,9 +128,9 @@ static int copy_tree(int from_fd, int to_fd, unsigned depth)
 	return r < 0 ? r : copy_attributes(from_fd, to_fd, &st);
 }
 
-int copy_up(int from_fd, int to_fd, struct error *err)
+int copy_tree(int from_fd, int to_fd, struct error *err)
 {
-	int r = copy_tree(from_fd, to_fd, 0);
+	int r = copy_into(from_fd, to_fd, 0);
 
 	return r < 0 ? error_errno(err, -r, "copying the image's content") : 0;
 }
