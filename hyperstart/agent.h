@@ -33,6 +33,7 @@ struct stdio;
 #define LAYERS_DIR     HYPER_DIR "/l" /* short: 127 of these names make one mount option */
 #define ROOT_DIR       HYPER_DIR "/root"
 #define CONTAINERS_DIR HYPER_DIR "/c"
+#define SHARES_DIR     "/shares" /* what the host shares: namespace pods get it from their launcher */
 #define SHM_DIR        HYPER_DIR "/shm"
 #define MACHINE_ID     HYPER_DIR "/machine-id"
 
@@ -75,7 +76,7 @@ struct agent {
 	bool disk_ready, disk_mounted;
 	char *disk_path; /* owned; DISK_DIR when no disk was set up: then it is memory */
 
-	bool pod_ready, has_machine_id, loopback_up;
+	bool pod_ready, has_machine_id, loopback_up, shares_mounted;
 	uint64_t shm_bytes;
 
 	struct cgroup_root cgroups;

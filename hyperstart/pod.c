@@ -129,6 +129,23 @@ static int make_shared_memory(struct agent *agent, uint64_t bytes, struct error 
 	return 0;
 }
 
+/*
+ * The host's files, as they are at each moment: what is read and written goes there at once, and
+ * names are looked up anew. cache=mmap only lets programs map files for writing.
+ */
+#define SHARES_OPTIONS "trans=virtio,version=9p2000.L,msize=512000,cache=mmap,directio,access=user"
+
+static int mount_shares(struct agent *agent, const char *tag, struct error *err)
+{
+	if (!*tag || agent->shares_mounted)
+		return 0;
+	mkdir(SHARES_DIR, 0755);
+	if (mount(tag, SHARES_DIR, "9p", MS_NODEV, SHARES_OPTIONS) < 0)
+		return error_errno(err, errno, "mounting the folder of shares");
+	agent->shares_mounted = true;
+	return 0;
+}
+
 static int check_setup(const Hyper__PodSetup *setup, struct error *err)
 {
 	if (strlen(setup->hostname) > HOST_NAME_MAX_BYTES ||
@@ -163,6 +180,8 @@ int pod_setup_handle(struct request *request, struct error *err)
 		r = loopback_up(err);
 		agent->loopback_up = r == 0;
 	}
+	if (r == 0)
+		r = mount_shares(agent, setup->shares_tag, err);
 	for (size_t i = 0; r == 0 && i < setup->n_sysctls; i++)
 		r = set_sysctl(setup->sysctls[i], err);
 	if (r == 0)

@@ -583,7 +583,8 @@ int rootfs_build(const struct container *c, struct error *err)
 	umask(0);
 	if (c->prepared)
 		mkdir(PREPARED_DIR, 0700);
-	if (mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+	/* Nothing of ours goes out; what a share is to hear of the host comes in. */
+	if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
 		return error_errno(err, errno, "making mounts private");
 	r = mount_overlay(c, dir, err);
 	if (r < 0)

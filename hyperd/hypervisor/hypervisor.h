@@ -63,6 +63,13 @@ struct vm_disk {
 	bool read_only;
 };
 
+/* A file or directory of the host that the guest sees: a detached mount (open_tree(2)). */
+struct vm_share {
+	const char *name; /* in the folder of shares */
+	int fd;           /* borrowed */
+	bool is_directory;
+};
+
 struct vm_config {
 	const char *name;    /* unique among running machines */
 	const char *run_dir; /* an existing directory for its sockets */
@@ -79,7 +86,9 @@ struct vm_config {
 	int memory_fd;
 	bool memory_shared;
 	int state_fd; /* device state to go on from; -1: boot */
-	uid_t uid;    /* also the gid */
+	const struct vm_share *shares;
+	size_t share_count;
+	uid_t uid; /* also the gid */
 	struct cgroup *cgroup;
 };
 

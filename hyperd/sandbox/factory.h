@@ -188,6 +188,8 @@ struct machine_options {
 	int memory_fd;
 	bool memory_shared;
 	int state_fd;
+	const struct sandbox_share *shares; /* borrowed */
+	size_t share_count;
 	uint64_t deadline_ms;
 	const struct agent_events *agent_events;
 	const struct vm_events *vm_events;
@@ -222,6 +224,7 @@ struct sandbox {
 	struct loop_io exit_io;
 	unsigned long long start_time;
 	char **layers;                /* owned: diff ids it has */
+	char **shares;                /* owned: names of those it has */
 	struct loop_timer lost_timer; /* the channel broke: wait a moment for a better reason */
 	struct error lost_why;
 	bool adopted, started, exited, told, stopping, paused;
@@ -237,6 +240,8 @@ struct sandbox_backend {
 		     struct error *err);
 	int (*add_layers)(struct sandbox *sandbox, const struct sandbox_layer *layers, size_t count,
 			  struct error *err);
+	int (*add_share)(struct sandbox *sandbox, const struct sandbox_share *share,
+			 struct error *err);
 	int (*pause)(struct sandbox *sandbox, bool paused, struct error *err);
 	int (*console)(struct sandbox *sandbox, char **ret, size_t *ret_len, struct error *err);
 	pid_t (*pid)(const struct sandbox *sandbox);

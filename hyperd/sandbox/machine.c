@@ -124,6 +124,7 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	struct vm_disk disks[1 + o->shape->on_disk_count];
 	char serials[1 + o->shape->on_disk_count][21];
 	struct hypervisor *hypervisor = o->shape->hypervisor;
+	struct vm_share shares[o->share_count + 1];
 	uint64_t deadline_ns = deadline_in_ms(o->deadline_ms);
 	struct machine m = { 0 };
 	struct vm_config config;
@@ -134,6 +135,11 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	config.memory_fd = o->memory_fd;
 	config.memory_shared = o->memory_shared;
 	config.state_fd = o->state_fd;
+	for (size_t i = 0; i < o->share_count; i++)
+		shares[i] = (struct vm_share){ o->shares[i].name, o->shares[i].fd,
+					       o->shares[i].is_directory };
+	config.shares = shares;
+	config.share_count = o->share_count;
 	r = place_new(factory, o->name, true, false, &limits, &m.place, err);
 	if (r < 0)
 		return r;

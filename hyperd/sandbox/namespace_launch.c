@@ -31,6 +31,7 @@ static const struct directory {
 	{ NAMESPACE_DISK, 0700 },
 	{ NAMESPACE_LAYERS, 0700 },
 	{ NAMESPACE_CGROUPS, 0700 },
+	{ NAMESPACE_SHARES, 0700 },
 };
 
 static const struct device {
@@ -101,6 +102,36 @@ static int make_binds(const struct namespace_launch *l)
 	return 0;
 }
 
+static int make_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int attach(int tree_fd, const char *target, bool is_file)
+{
+	int r = is_file                   ? make_file(target)
+		: mkdir(target, 0755) < 0 ? (errno == EEXIST ? 0 : -errno)
+					  : 0;
+
+	if (r == 0 && move_mount(tree_fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		r = -errno;
+	return r;
+}
+
+static int make_shares(const struct namespace_launch *l)
+{
+	int r = chdir(NAMESPACE_SHARES) < 0 ? -errno : 0;
+
+	for (size_t i = 0; i < l->share_count && r == 0; i++)
+		r = attach(l->shares[i].tree_fd, l->shares[i].name, !l->shares[i].is_directory);
+	return r == 0 && chdir("..") < 0 ? -errno : r;
+}
+
 int namespace_enter(void *arg, const char **ret_what)
 {
 	static const char *const env[] = { "PATH=/", NULL };
@@ -121,6 +152,10 @@ int namespace_enter(void *arg, const char **ret_what)
 	r = make_binds(l);
 	if (r < 0)
 		return r;
+	*ret_what = "mounting shares into the private root";
+	r = make_shares(l);
+	if (r < 0)
+		return r;
 	*ret_what = "entering the private root";
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return -errno;
@@ -132,13 +167,14 @@ int namespace_enter(void *arg, const char **ret_what)
 int namespace_add(void *arg, const char **ret_what)
 {
 	const struct namespace_addition *a = arg;
+	int r;
 
 	*ret_what = "entering the pod's mount namespace";
 	if (setns(a->mount_ns_fd, CLONE_NEWNS) < 0)
 		return -errno;
 	*ret_what = "mounting into the pod's root";
-	if ((mkdir(a->target, 0755) < 0 && errno != EEXIST) ||
-	    move_mount(a->tree_fd, "", AT_FDCWD, a->target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return -errno;
+	r = attach(a->tree_fd, a->target, a->is_file);
+	if (r < 0)
+		return r;
 	_exit(0);
 }

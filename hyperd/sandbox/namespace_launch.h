@@ -25,11 +25,20 @@ struct namespace_bind {
 	bool read_only;
 };
 
+/* What of the host its containers mount: a detached mount that appears as shares/NAME. */
+struct namespace_share {
+	const char *name; /* borrowed */
+	int tree_fd;      /* borrowed */
+	bool is_directory;
+};
+
 struct namespace_launch {
 	const char *jail_dir; /* an empty directory, the mount point of the root */
 	const struct cgroup_joining *joining;
 	const struct namespace_bind *binds;
 	size_t bind_count;
+	const struct namespace_share *shares;
+	size_t share_count;
 	int program_fd; /* the sealed copy */
 	const char *const *argv;
 };
@@ -38,16 +47,18 @@ struct namespace_launch {
 #define NAMESPACE_DISK    "disk"
 #define NAMESPACE_LAYERS  "layers"
 #define NAMESPACE_CGROUPS "cgroup"
+#define NAMESPACE_SHARES  "shares"
 
 unsigned long namespace_clone_flags(void);
 /* process_options.setup; ARG is a struct namespace_launch. Does not return when it succeeds. */
 int namespace_enter(void *arg, const char **ret_what);
 
-/* A directory that is added to a running pod: TREE_FD (open_tree(2)) appears as TARGET in PID's
- * root. */
+/* A directory, or with IS_FILE a file, that is added to a running pod: TREE_FD (open_tree(2))
+ * appears as TARGET in PID's root. */
 struct namespace_addition {
 	int mount_ns_fd, tree_fd;
 	const char *target; /* absolute */
+	bool is_file;
 };
 /* process_options.setup; does not return when it succeeds. */
 int namespace_add(void *arg, const char **ret_what);

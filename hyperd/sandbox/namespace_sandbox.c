@@ -156,6 +156,27 @@ static int start_init(void *arg)
 	return r;
 }
 
+static void close_shares(struct namespace_share *shares, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (shares[i].tree_fd > 0)
+			close(shares[i].tree_fd);
+}
+
+/* The child inherits them until its exec; what it is given goes to the low numbers. */
+static int dup_shares(const struct sandbox_config *config, struct namespace_share *shares,
+		      struct error *err)
+{
+	for (size_t i = 0; i < config->share_count; i++) {
+		shares[i].name = config->shares[i].name;
+		shares[i].is_directory = config->shares[i].is_directory;
+		shares[i].tree_fd = fcntl(config->shares[i].fd, F_DUPFD_CLOEXEC, LISTEN_FD + 1);
+		if (shares[i].tree_fd < 0)
+			return error_errno(err, errno, "share '%s'", shares[i].name);
+	}
+	return 0;
+}
+
 static int launch(struct sandbox *s, const struct sandbox_config *config, const char *disk,
 		  const struct groups *groups, int listen_fd, struct error *err)
 {
@@ -163,18 +184,21 @@ static int launch(struct sandbox *s, const struct sandbox_config *config, const 
 	size_t count = 1 + groups->count + config->layer_count, n = 0;
 	autofree struct namespace_bind *binds = calloc(count, sizeof(*binds));
 	autofree char *jail = strf("%s/jail", s->factory->run_root);
+	autofree struct namespace_share *shares = calloc(config->share_count + 1, sizeof(*shares));
 	struct process_fd fds[] = { { listen_fd, LISTEN_FD } };
 	struct cgroup_joining joining;
 	struct namespace_launch l = { .jail_dir = jail,
 				      .joining = &joining,
 				      .binds = binds,
 				      .bind_count = count,
+				      .shares = shares,
+				      .share_count = config->share_count,
 				      .program_fd = s->factory->hyperstart_fd,
 				      .argv = argv };
 	struct start_job job = { .process = &s->process, .joining = &joining };
 	int r;
 
-	if (!binds || !jail)
+	if (!binds || !jail || !shares)
 		return error_nomem(err);
 	binds[n++] = (struct namespace_bind){ .source = disk, .target = NAMESPACE_DISK };
 	for (size_t i = 0; i < groups->count; i++) {
@@ -186,9 +210,13 @@ static int launch(struct sandbox *s, const struct sandbox_config *config, const 
 		binds[n].read_only = true;
 		layer_target(i, binds[n++].target, sizeof(binds[0].target));
 	}
-	r = cgroup_joining_open(s->machine.place->cgroup, &joining, err);
-	if (r < 0)
+	r = dup_shares(config, shares, err);
+	if (r == 0)
+		r = cgroup_joining_open(s->machine.place->cgroup, &joining, err);
+	if (r < 0) {
+		close_shares(shares, config->share_count);
 		return r;
+	}
 	job.options = (struct process_options){ .argv = argv,
 						.fds = fds,
 						.fd_count = 1,
@@ -200,6 +228,7 @@ static int launch(struct sandbox *s, const struct sandbox_config *config, const 
 	if (r < 0)
 		error_copy(err, &job.error);
 	cgroup_joining_close(&joining);
+	close_shares(shares, config->share_count);
 	return r;
 }
 
@@ -346,35 +375,58 @@ static int spawn_addition(void *arg)
 	return process_spawn(&job->options, &job->process, &job->error);
 }
 
-static int mount_layer(struct sandbox *s, const char *directory, size_t number, struct error *err)
+/* ADDITION lacks only the namespace. */
+static int add_mount(struct sandbox *s, struct namespace_addition *addition, struct error *err)
 {
-	static const char *const argv[] = { "mount-layer", NULL };
-	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_RDONLY };
-	char path[64], target[64] = "/";
-	autoclose int ns = -1, tree = -1;
-	struct namespace_addition addition = { .target = target };
+	static const char *const argv[] = { "add-mount", NULL };
 	struct add_job job = { .process = PROCESS_INIT };
+	char path[64];
+	autoclose int ns = -1;
 	int code, r;
 
-	layer_target(number, target + 1, sizeof(target) - 1);
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)s->process.pid);
-	addition.mount_ns_fd = ns = open(path, O_RDONLY | O_CLOEXEC);
-	addition.tree_fd = tree =
-		open_tree(AT_FDCWD, directory, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (ns < 0 || tree < 0 ||
-	    mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0)
-		return error_errno(err, errno, "layer '%s'", directory);
+	addition->mount_ns_fd = ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0)
+		return error_errno(err, errno, "'%s'", path);
 	job.options = (struct process_options){ .argv = argv,
 						.setup = namespace_add,
-						.setup_arg = &addition };
+						.setup_arg = addition };
 	r = job_run(s->factory->jobs, spawn_addition, &job);
 	if (r < 0) {
 		error_copy(err, &job.error);
-		return error_prefix(err, r, "layer '%s'", directory);
+		return r;
 	}
 	r = process_wait(&job.process, DEADLINE_NEVER, &code, err);
 	process_done(&job.process);
 	return r;
+}
+
+static int mount_layer(struct sandbox *s, const char *directory, size_t number, struct error *err)
+{
+	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_RDONLY };
+	char target[64] = "/";
+	autoclose int tree = open_tree(AT_FDCWD, directory, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct namespace_addition addition = { .target = target, .tree_fd = tree };
+	int r;
+
+	layer_target(number, target + 1, sizeof(target) - 1);
+	if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0)
+		return error_errno(err, errno, "layer '%s'", directory);
+	r = add_mount(s, &addition, err);
+	return r < 0 ? error_prefix(err, r, "layer '%s'", directory) : 0;
+}
+
+static int ns_add_share(struct sandbox *s, const struct sandbox_share *share, struct error *err)
+{
+	char target[sizeof("/" NAMESPACE_SHARES "/") + SHARE_NAME_MAX];
+	struct namespace_addition addition = { .target = target,
+					       .tree_fd = share->fd,
+					       .is_file = !share->is_directory };
+	int r;
+
+	snprintf(target, sizeof(target), "/" NAMESPACE_SHARES "/%s", share->name);
+	r = add_mount(s, &addition, err);
+	return r < 0 ? error_prefix(err, r, "share '%s'", share->name) : 0;
 }
 
 static int ns_add_layers(struct sandbox *s, const struct sandbox_layer *layers, size_t count,
@@ -436,6 +488,7 @@ const struct sandbox_backend namespace_backend = {
 	.isolation = ISOLATION_NAMESPACE,
 	.start = ns_start,
 	.add_layers = ns_add_layers,
+	.add_share = ns_add_share,
 	.pause = ns_pause,
 	.pid = ns_pid,
 	.end = ns_end,

@@ -95,6 +95,7 @@ static void sandbox_free(struct sandbox *s)
 	loop_io_remove(&s->exit_io);
 	process_done(&s->process);
 	strv_free(s->layers);
+	strv_free(s->shares);
 	free(s->id);
 	free(s->storage);
 	free(s);
@@ -121,7 +122,8 @@ static struct sandbox *sandbox_alloc(struct sandbox_factory *factory,
 	s->id = strdup(id);
 	s->storage = strdup(storage);
 	s->layers = calloc(1, sizeof(*s->layers));
-	if (!s->id || !s->storage || !s->layers) {
+	s->shares = calloc(1, sizeof(*s->shares));
+	if (!s->id || !s->storage || !s->layers || !s->shares) {
 		sandbox_free(s);
 		return NULL;
 	}
@@ -148,6 +150,42 @@ int sandbox_remember_layers(struct sandbox *s, const struct sandbox_layer *layer
 	return 0;
 }
 
+/* They become names in the sandbox's root. */
+static int check_shares(const struct sandbox_share *shares, size_t count, struct error *err)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+
+	if (count > SHARES_MAX)
+		return error_set(err, ERROR_LIMIT, "%zu shares are more than %d", count,
+				 SHARES_MAX);
+	for (size_t i = 0; i < count; i++) {
+		size_t len = strlen(shares[i].name);
+
+		if (!len || len >= SHARE_NAME_MAX || strspn(shares[i].name, allowed) != len)
+			return error_set(err, ERROR_INVALID, "share '%.80s': bad name",
+					 shares[i].name);
+	}
+	return 0;
+}
+
+static int remember_shares(struct sandbox *s, const struct sandbox_share *shares, size_t count,
+			   struct error *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strv_add(&s->shares, shares[i].name) < 0)
+			return error_nomem(err);
+	return 0;
+}
+
+bool sandbox_has_share(const struct sandbox *s, const char *name)
+{
+	strv_for_each(share, s->shares)
+		if (strcmp(*share, name) == 0)
+			return true;
+	return false;
+}
+
 int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *config,
 		  const struct sandbox_events *events, void *owner, struct sandbox **ret,
 		  struct error *err)
@@ -156,6 +194,8 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 	int r = check_id(config->id, err);
 
 	if (r == 0)
+		r = check_shares(config->shares, config->share_count, err);
+	if (r == 0)
 		r = file_make_dirs(AT_FDCWD, config->storage, 0700, err);
 	if (r < 0)
 		return r;
@@ -163,6 +203,11 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 	if (!s)
 		return error_nomem(err);
 	list_append(&factory->sandboxes, &s->node);
+	r = remember_shares(s, config->shares, config->share_count, err);
+	if (r < 0) {
+		sandbox_free(s);
+		return r;
+	}
 	r = s->backend->start(s, config, err);
 	if (r == 0 && (s->exited || agent_is_lost(s->machine.agent))) {
 		error_copy(err, &s->lost_why);
@@ -209,6 +254,21 @@ int sandbox_add_layers(struct sandbox *s, const struct sandbox_layer *layers, si
 	if (r == 0)
 		r = sandbox_remember_layers(s, missing, n, err);
 	free(missing);
+	return r;
+}
+
+int sandbox_add_shares(struct sandbox *s, const struct sandbox_share *shares, size_t count,
+		       struct error *err)
+{
+	int r = check_shares(shares, count, err);
+
+	for (size_t i = 0; i < count && r == 0; i++) {
+		if (sandbox_has_share(s, shares[i].name))
+			continue;
+		r = s->backend->add_share(s, &shares[i], err);
+		if (r == 0)
+			r = remember_shares(s, &shares[i], 1, err);
+	}
 	return r;
 }
 
@@ -281,11 +341,11 @@ void sandbox_stop(struct sandbox *s, uint64_t deadline_ms)
 json_t *sandbox_record(const struct sandbox *s)
 {
 	const struct place *place = s->machine.place;
-	json_t *record =
-		json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:o}", "isolation",
-			  sandbox_isolation_name(s->backend->isolation), "id", s->id, "place",
-			  place->name, "storage", s->storage, "uid", (json_int_t)place->uid,
-			  "paused", s->paused, "layers", json_from_strv(s->layers));
+	json_t *record = json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:o, s:o}", "isolation",
+				   sandbox_isolation_name(s->backend->isolation), "id", s->id,
+				   "place", place->name, "storage", s->storage, "uid",
+				   (json_int_t)place->uid, "paused", s->paused, "layers",
+				   json_from_strv(s->layers), "shares", json_from_strv(s->shares));
 
 	if (record)
 		s->backend->record(s, record);
@@ -343,7 +403,10 @@ int sandbox_adopt(struct sandbox_factory *factory, const json_t *record,
 	s->adopted = true;
 	json_get_bool(record, "paused", &s->paused, NULL);
 	strv_free(steal(s->layers));
+	strv_free(steal(s->shares));
 	r = json_get_strv(record, "layers", &s->layers, err);
+	if (r == 0)
+		r = json_get_strv(record, "shares", &s->shares, err);
 	if (r == 0)
 		r = place_adopt(factory, place, (uid_t)uid, isolation == ISOLATION_NAMESPACE,
 				&s->machine.place, err);

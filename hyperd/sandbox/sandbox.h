@@ -34,6 +34,20 @@ struct sandbox_layer {
 	uint64_t erofs_bytes;
 };
 
+/*
+ * Something of the host that a pod's containers mount: the agent finds it at SHARES_DIR/NAME. FD: a
+ * detached mount (open_tree(2)), borrowed, already as read-only as it is to be.
+ */
+#define SHARES_DIR     "/shares"
+#define SHARES_TAG     "shares" /* of a VM's folder of shares (PodSetup.shares_tag) */
+#define SHARES_MAX     512
+#define SHARE_NAME_MAX 64 /* [A-Za-z0-9-] */
+struct sandbox_share {
+	const char *name;
+	int fd;
+	bool is_directory;
+};
+
 struct sandbox_factory_config {
 	const char *data_root, *run_root; /* absolute; sub-directories are the factory's */
 	const char *kernel, *initramfs;   /* guest kernel (ELF) and initramfs */
@@ -66,6 +80,8 @@ struct sandbox_config {
 	const struct sandbox_layer
 		*layers; /* every layer that its containers need at start, no duplicates */
 	size_t layer_count;
+	const struct sandbox_share *shares;
+	size_t share_count;
 	/* What a container made ahead in the pod's template is like (wire:
 	 * ContainerCreate.prepare); or NULL. Borrowed for the start. */
 	const Hyper__ContainerCreate *prepare;
@@ -124,6 +140,14 @@ const struct sandbox_timing *sandbox_timing(const struct sandbox *sandbox);
  * yet. */
 int sandbox_add_layers(struct sandbox *sandbox, const struct sandbox_layer *layers, size_t count,
 		       struct error *err);
+
+/*
+ * Task: the same for shares; those that are there already are left as they are. A VM that was
+ * started without shares takes none (ERROR_CONFLICT).
+ */
+int sandbox_add_shares(struct sandbox *sandbox, const struct sandbox_share *shares, size_t count,
+		       struct error *err);
+bool sandbox_has_share(const struct sandbox *sandbox, const char *name);
 
 /* Task: stops and continues the vCPUs (VM), or freezes the pod's cgroup. */
 int sandbox_pause(struct sandbox *sandbox, bool paused, struct error *err);

@@ -140,7 +140,8 @@ static int open_disk(const struct sandbox *s, const char *fresh_from, int *ret_f
 
 /* ------------------------------------------------------------------ start */
 
-static void start_options(struct sandbox *s, const struct shape *shape, struct machine_options *ret,
+static void start_options(struct sandbox *s, const struct sandbox_config *config,
+			  const struct shape *shape, struct machine_options *ret,
 			  uint64_t *spawned_ns)
 {
 	bool kvm = strcmp(shape->accel, "kvm") == 0;
@@ -153,6 +154,8 @@ static void start_options(struct sandbox *s, const struct shape *shape, struct m
 		.name = s->id,
 		.memory_fd = -1,
 		.state_fd = -1,
+		.shares = config->shares,
+		.share_count = config->share_count,
 		.agent_events = &sandbox_agent_events,
 		.vm_events = &sandbox_vm_events,
 		.owner = s,
@@ -167,8 +170,8 @@ static void note_start(struct sandbox *s, uint64_t spawned_ns)
 	s->timing.connected_ns = sandbox_since(s);
 }
 
-static int start_clone(struct sandbox *s, struct template *t, const struct shape *shape,
-		       struct error *err)
+static int start_clone(struct sandbox *s, const struct sandbox_config *config, struct template *t,
+		       const struct shape *shape, struct error *err)
 {
 	autofree char *fresh = t->disk_mounted ? template_disk_path(t) : NULL;
 	autofree char *path = disk_path(s);
@@ -179,7 +182,7 @@ static int start_clone(struct sandbox *s, struct template *t, const struct shape
 
 	if ((t->disk_mounted && !fresh) || !path)
 		return error_nomem(err);
-	start_options(s, shape, &options, &spawned_ns);
+	start_options(s, config, shape, &options, &spawned_ns);
 	r = open_disk(s, fresh, &disk, err);
 	if (r == 0)
 		r = template_open_state(t, &state, err);
@@ -203,8 +206,8 @@ static int start_clone(struct sandbox *s, struct template *t, const struct shape
 }
 
 /* Without any template: slow, and always possible. */
-static int start_cold(struct sandbox *s, const struct shape *shape, uint64_t deadline_ms,
-		      struct error *err)
+static int start_cold(struct sandbox *s, const struct sandbox_config *config,
+		      const struct shape *shape, uint64_t deadline_ms, struct error *err)
 {
 	autofree char *blank = NULL, *path = disk_path(s);
 	autoclose int disk = -1;
@@ -220,7 +223,7 @@ static int start_cold(struct sandbox *s, const struct shape *shape, uint64_t dea
 		r = open_disk(s, blank, &disk, err);
 	if (r < 0)
 		return r;
-	start_options(s, shape, &options, &spawned_ns);
+	start_options(s, config, shape, &options, &spawned_ns);
 	options.disk_fd = disk;
 	options.disk_path = path;
 	options.deadline_ms = deadline_ms;
@@ -250,16 +253,16 @@ static int start_cold(struct sandbox *s, const struct shape *shape, uint64_t dea
  * A template that its clones do not come up from is thrown away and built again; then the
  * machine is booted. A pod never fails because of a template.
  */
-static int start_with(struct sandbox *s, const struct shape *shape, bool last_resort,
-		      struct error *err)
+static int start_with(struct sandbox *s, const struct sandbox_config *config,
+		      const struct shape *shape, bool last_resort, struct error *err)
 {
 	struct template *t = NULL;
 	bool built = false;
 	int r = 0;
 
 	if (!shape->hypervisor->driver->features[HYPERVISOR_TEMPLATES])
-		return start_cold(s, shape, last_resort ? BOOT_DEADLINE_MS : KVM_BOOT_DEADLINE_MS,
-				  err);
+		return start_cold(s, config, shape,
+				  last_resort ? BOOT_DEADLINE_MS : KVM_BOOT_DEADLINE_MS, err);
 	for (int attempt = 0; attempt < TEMPLATE_ATTEMPTS; attempt++) {
 		r = template_get(s->factory, shape, &t, &built, err);
 		s->timing.template_ns = sandbox_since(s);
@@ -269,9 +272,10 @@ static int start_with(struct sandbox *s, const struct shape *shape, bool last_re
 			continue;
 		if (r < 0)
 			break;
-		r = pool_take(s, t, shape);
+		/* A ready clone was started without knowing what its pod would share. */
+		r = config->share_count ? 0 : pool_take(s, t, shape);
 		if (r <= 0)
-			r = start_clone(s, t, shape, err);
+			r = start_clone(s, config, t, shape, err);
 		else
 			r = 0;
 		if (r == 0)
@@ -288,7 +292,7 @@ static int start_with(struct sandbox *s, const struct shape *shape, bool last_re
 		return r;
 	log_warn("sandbox '%s': booting without a template: %s", s->id, err->message);
 	error_clear(err);
-	return start_cold(s, shape, BOOT_DEADLINE_MS, err);
+	return start_cold(s, config, shape, BOOT_DEADLINE_MS, err);
 }
 
 /* "auto": what the probe said, until a machine has shown that it was wrong. */
@@ -315,6 +319,11 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 	r = factory_hypervisor(factory, config->hypervisor, &hypervisor, err);
 	if (r < 0)
 		return error_prefix(err, r, "isolation \"vm\"");
+	if (config->share_count && !hypervisor->driver->features[HYPERVISOR_FILE_SHARING])
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "volumes and bind mounts: the hypervisor driver \"%s\" shows no "
+				 "files of the host to its guests",
+				 hypervisor->driver->name);
 	r = wanted_init(&w, s, config, hypervisor, err);
 	if (r < 0)
 		return r;
@@ -323,7 +332,7 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 	w.shape.accel = hypervisor->driver->accel ? hypervisor->driver->accel
 			: use_kvm(factory)        ? "kvm"
 						  : "tcg";
-	r = start_with(s, &w.shape, only_kvm || strcmp(w.shape.accel, "kvm") != 0, err);
+	r = start_with(s, config, &w.shape, only_kvm || strcmp(w.shape.accel, "kvm") != 0, err);
 	if (r < 0 && r != -ECANCELED && strcmp(w.shape.accel, "kvm") == 0 && !only_kvm) {
 		/* Not the error of this pod only: whatever KVM is here, it does not run our guests.
 		 */
@@ -332,7 +341,7 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 		s->timing.retried_with_tcg = true;
 		error_clear(err);
 		w.shape.accel = "tcg";
-		r = start_with(s, &w.shape, true, err);
+		r = start_with(s, config, &w.shape, true, err);
 	}
 	s->timing.accel = w.shape.accel;
 	if (r == 0)
@@ -351,6 +360,14 @@ static int vm_add_layers(struct sandbox *s, const struct sandbox_layer *layers, 
 {
 	return layers_add(s->factory, s->machine.agent, layers, count, NULL, false,
 			  deadline_in_ms(BOOT_DEADLINE_MS), err);
+}
+
+/* Its file server sees what it was started with. */
+static int vm_add_share(struct sandbox *s, const struct sandbox_share *share, struct error *err)
+{
+	return error_set(err, ERROR_CONFLICT,
+			 "a VM gets volumes and host directories only when it is started: stop the "
+			 "pod and start it again");
 }
 
 static int vm_pause(struct sandbox *s, bool paused, struct error *err)
@@ -424,6 +441,7 @@ const struct sandbox_backend vm_backend = {
 	.isolation = ISOLATION_VM,
 	.start = vm_start,
 	.add_layers = vm_add_layers,
+	.add_share = vm_add_share,
 	.pause = vm_pause,
 	.console = vm_console,
 	.pid = vm_pid,

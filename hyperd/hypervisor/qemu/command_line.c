@@ -20,7 +20,7 @@ struct machine {
 
 /*
  * kernel-config/README.md says why each of these. microvm has eight virtio-mmio slots: the agent's
- * serial bus, the pod's disk, a network card, one to spare, and four disks of layers.
+ * serial bus, the pod's disk, a network card, shared files, and four disks of layers.
  */
 static const struct machine machines[] = {
 	{ "microvm", "microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on", ",pit=off,pic=off",
@@ -171,6 +171,11 @@ int qemu_command_line(const char *program, const struct vm_config *c, const stru
 	add(&a, "-serial", "chardev:" QEMU_CONSOLE_ID);
 	for (size_t i = 0; i < c->disk_count; i++)
 		add_disk(&a, c, m, i, fds->disks[i]);
+	/* Owners and modes are the files' own (confine.h). Several file systems of the host become
+	 * one of the guest's: inode numbers must not collide. */
+	add(&a, "-fsdev",
+	    "local,id=shares,path=/" QEMU_SHARES_DIR ",security_model=passthrough,multidevs=remap");
+	add(&a, "-device", "virtio-9p-%s,fsdev=shares,mount_tag=" QEMU_SHARES_TAG, m->suffix);
 	if (c->state_fd >= 0)
 		add(&a, "-incoming", "defer");
 

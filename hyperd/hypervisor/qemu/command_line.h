@@ -22,6 +22,13 @@ struct qemu_host {
 #define QEMU_CONSOLE_ID    "console"
 #define QEMU_CONSOLE_BYTES 65536
 
+/*
+ * The folder of shared files in QEMU's root, and its 9p tag. Every machine has the device, so that
+ * templates fit all; what is in the folder is its own pod's.
+ */
+#define QEMU_SHARES_DIR "shares"
+#define QEMU_SHARES_TAG "shares"
+
 /* *ret is a strv, owned by the caller. */
 int qemu_command_line(const char *program, const struct vm_config *config,
 		      const struct qemu_fds *fds, const struct qemu_host *host, char ***ret,

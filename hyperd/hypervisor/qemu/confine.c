@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "hyperd/hypervisor/qemu/command_line.h"
 
 /* Everything here runs between fork and exec in a process that had threads: system calls only. */
 
 #define QEMU_MAX_FDS       256
-#define QEMU_MAX_PROCESSES 128 /* threads: virtual CPUs, block workers */
+#define SERVER_MAX_FDS     16384 /* of one that serves files: each open one of the guest's */
+#define QEMU_MAX_PROCESSES 128   /* threads: virtual CPUs, block workers */
 
 unsigned long confinement_clone_flags(void)
 {
@@ -28,7 +30,7 @@ unsigned long confinement_clone_flags(void)
 
 struct bind {
 	const char *path;
-	bool is_file, optional, writable;
+	bool is_file, optional, device;
 };
 
 static const struct bind binds[] = {
@@ -37,8 +39,8 @@ static const struct bind binds[] = {
 	{ "lib", .optional = true },
 	{ "lib64", .optional = true },
 	{ "etc/ld.so.cache", .is_file = true, .optional = true },
-	{ "dev/null", .is_file = true, .writable = true },
-	{ "dev/urandom", .is_file = true, .writable = true },
+	{ "dev/null", .is_file = true, .device = true },
+	{ "dev/urandom", .is_file = true, .device = true },
 };
 
 static int join_path(char *out, size_t size, const char *root, const char *path)
@@ -83,9 +85,9 @@ static int bind_in(const struct bind *b)
 	}
 	if (mount(source, b->path, NULL, MS_BIND, NULL) < 0)
 		return -errno;
-	/* A device node is written to through a mount that is not itself writable; nodev would
-	 * forbid opening. */
-	flags |= b->writable ? MS_NOEXEC : MS_RDONLY | MS_NODEV;
+	/* A device node is written to through a mount that is not itself writable, and its owner
+	 * and mode stay the host's; nodev would forbid opening. */
+	flags |= b->device ? MS_RDONLY | MS_NOEXEC : MS_RDONLY | MS_NODEV;
 	return mount(NULL, b->path, NULL, flags, NULL) < 0 ? -errno : 0;
 }
 
@@ -123,6 +125,30 @@ static int make_kvm_node(uid_t uid)
 	return 0;
 }
 
+/* The folder of shared files: the current directory is the new root. */
+static int make_shares(const struct confinement *c)
+{
+	if (mkdir(QEMU_SHARES_DIR, 0755) < 0 || chdir(QEMU_SHARES_DIR) < 0)
+		return -errno;
+	for (size_t i = 0; i < c->share_count; i++) {
+		const struct confinement_share *s = &c->shares[i];
+		int fd;
+
+		if (s->is_directory) {
+			if (mkdir(s->name, 0755) < 0)
+				return -errno;
+		} else {
+			fd = open(s->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+			if (fd < 0)
+				return -errno;
+			close(fd);
+		}
+		if (move_mount(s->tree_fd, "", AT_FDCWD, s->name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return -errno;
+	}
+	return chdir("..") < 0 ? -errno : 0;
+}
+
 static int make_root(const struct confinement *c, const char **ret_what)
 {
 	int r = 0;
@@ -140,6 +166,10 @@ static int make_root(const struct confinement *c, const char **ret_what)
 		r = make_kvm_node(c->uid);
 	if (r == 0)
 		r = bind_program_dir(c->program);
+	if (r < 0)
+		return r;
+	*ret_what = "mounting shares";
+	r = make_shares(c);
 	if (r < 0)
 		return r;
 	/* Linux 5.8: only processes, no /proc/sys; older kernels get a whole one, read-only. */
@@ -165,23 +195,45 @@ static void set_limit(int resource, rlim_t value)
 	setrlimit(resource, &limit);
 }
 
-static int drop_privileges(uid_t uid)
+/* What it takes to keep owners and modes of shared files; all in the lower word. */
+static const int server_capabilities[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID };
+
+/* It passes through exec only as inheritable and ambient. */
+static int set_capabilities(uint32_t kept)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[2] = { 0 };
+	struct __user_cap_data_struct data[2] = { { kept, kept, kept } };
 
-	for (int cap = 0; cap < 64; cap++)
-		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+	    syscall(SYS_capset, &header, data) < 0)
+		return -errno;
+	for (int cap = 0; cap < 32; cap++)
+		if (kept & 1u << cap && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
 			return -errno;
+	return 0;
+}
+
+static int drop_privileges(uid_t uid, bool serves_files)
+{
+	uint32_t kept = 0;
+
+	for (size_t i = 0; serves_files && i < ARRAY_SIZE(server_capabilities); i++)
+		kept |= 1u << server_capabilities[i];
+	for (int cap = 0; cap < 64; cap++)
+		if (!(cap < 32 && kept & 1u << cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
+		    errno != EINVAL)
+			return -errno;
+	/* Or they go with the user. */
+	if (kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return -errno;
 	/* The system calls, not glibc's: those signal other threads, of which a forked child has
 	 * none. */
 	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, uid, uid, uid) < 0 ||
 	    syscall(SYS_setresuid, uid, uid, uid) < 0)
 		return -errno;
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
-	    syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	return 0;
+	return set_capabilities(kept);
 }
 
 int confinement_enter(void *arg, const char **ret_what)
@@ -204,13 +256,15 @@ int confinement_enter(void *arg, const char **ret_what)
 	if (sethostname(c->host_name, strlen(c->host_name)) < 0)
 		return -errno;
 	set_limit(RLIMIT_CORE, 0);
-	set_limit(RLIMIT_NOFILE, QEMU_MAX_FDS);
+	set_limit(RLIMIT_NOFILE, c->share_count ? SERVER_MAX_FDS : QEMU_MAX_FDS);
 	set_limit(RLIMIT_NPROC, QEMU_MAX_PROCESSES);
-	set_limit(RLIMIT_FSIZE, c->file_max_bytes);
+	/* How large shared files may become is for the host's file system to say. */
+	if (!c->share_count)
+		set_limit(RLIMIT_FSIZE, c->file_max_bytes);
 	set_limit(RLIMIT_MEMLOCK, 0);
 	/* QEMU asks for huge pages for its translated code, most of which an idle pod never fills.
 	 */
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	*ret_what = "dropping privileges";
-	return drop_privileges(c->uid);
+	return drop_privileges(c->uid, c->share_count > 0);
 }

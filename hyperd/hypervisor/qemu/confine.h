@@ -11,11 +11,23 @@
  *	- the descriptors it was given: its sockets, its disks, kernel and initramfs, its memory;
  *	- QEMU's own seccomp filter (-sandbox) on top.
  *
+ * One whose pod shares files with the host also serves them (9p). For that, and only then, it has
+ * those shares in its root, mounted without devices, set-id bits and execution, and four
+ * capabilities, so that files belong to the users that made them in the guest: CHOWN, FOWNER,
+ * FSETID, DAC_OVERRIDE. All else that it can name is mounted read-only then, also the files that it
+ * was given open for reading (it could open them anew through /proc).
+ *
  * It is not tied to the daemon's life: sandboxes survive hyperd.
  */
 #include <sys/types.h>
 
 #include "hyperd/cgroup/cgroup.h"
+
+struct confinement_share {
+	const char *name; /* below /shares */
+	int tree_fd;      /* a detached mount; a number above all that the child is given */
+	bool is_directory;
+};
 
 struct confinement {
 	const char *jail_dir;  /* an empty directory, the mount point of the private root */
@@ -25,6 +37,8 @@ struct confinement {
 	uid_t uid;
 	uint64_t file_max_bytes;
 	const struct cgroup_joining *joining; /* borrowed */
+	const struct confinement_share *shares;
+	size_t share_count; /* 0: it serves no files */
 };
 
 /* What clone flags the child is made with. */

@@ -234,6 +234,7 @@ const struct hypervisor_driver qemu_driver = {
 		[HYPERVISOR_PAUSE] = true,
 		[HYPERVISOR_CONSOLE] = true,
 		[HYPERVISOR_DISKS] = true,
+		[HYPERVISOR_FILE_SHARING] = true,
 		[HYPERVISOR_CONFINED] = true,
 	},
 	.machines = qemu_machines,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -428,6 +429,81 @@ static uint64_t largest_file(const struct vm_config *config)
 	return max;
 }
 
+/* ------------------------------------------------------------------ serving files */
+
+/* Above all numbers that the child gives to what it was given. */
+#define SHARE_FD_MIN (FIRST_FD + MAX_FDS)
+
+static void close_shares(struct confinement_share *shares, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (shares[i].tree_fd > 0)
+			close(shares[i].tree_fd);
+}
+
+static int dup_shares(const struct vm_config *config, struct confinement_share *shares,
+		      struct error *err)
+{
+	for (size_t i = 0; i < config->share_count; i++) {
+		shares[i].name = config->shares[i].name;
+		shares[i].is_directory = config->shares[i].is_directory;
+		shares[i].tree_fd = fcntl(config->shares[i].fd, F_DUPFD_CLOEXEC, SHARE_FD_MIN);
+		if (shares[i].tree_fd < 0)
+			return error_errno(err, errno, "share '%s'", shares[i].name);
+	}
+	return 0;
+}
+
+/*
+ * A process that may override modes could open what it got for reading anew through /proc, for
+ * writing: so it gets it by way of a read-only mount of that one file.
+ */
+static int protect_fd(int *fd, struct error *err)
+{
+	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_RDONLY };
+	autoclose int tree = -1;
+	char path[32];
+	int protected;
+
+	tree = open_tree(*fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0)
+		return error_errno(err, errno, "protecting a file of QEMU's");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tree);
+	protected = open(path, O_RDONLY | O_CLOEXEC);
+	if (protected < 0)
+		return error_errno(err, errno, "protecting a file of QEMU's");
+	*fd = protected;
+	return 0;
+}
+
+/* Descriptors of a machine that serves files, protected; the caller closes them. */
+struct protected_fds {
+	int fds[MAX_FDS];
+	size_t count;
+};
+
+static void protected_fds_done(struct protected_fds *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		close(p->fds[i]);
+}
+
+static int protect(struct protected_fds *p, const struct vm_config *config, int fd, int *ret,
+		   struct error *err)
+{
+	int r;
+
+	*ret = fd;
+	if (!config->share_count || fd < 0)
+		return 0;
+	r = protect_fd(ret, err);
+	if (r == 0)
+		p->fds[p->count++] = *ret;
+	return r;
+}
+
+/* ------------------------------------------------------------------ spawning */
+
 static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_state_fd,
 		 struct error *err)
 {
@@ -438,8 +514,11 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 	struct qemu *qemu = qemu_of(&q->vm);
 	autoclose int agent = -1, qmp = -1, kernel = -1, initramfs = -1;
 	autostrv char **argv = NULL;
+	autofree struct confinement_share *shares =
+		calloc(config->share_count + 1, sizeof(*shares));
+	struct protected_fds protected = { .count = 0 };
 	struct fd_plan plan = { 0 };
-	int disks[MAX_FDS], r;
+	int disks[MAX_FDS], fd, r;
 	struct qemu_fds fds = { .disks = disks };
 	struct confinement confinement = {
 		.jail_dir = qemu->jail_dir,
@@ -448,13 +527,15 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		.kvm = strcmp(config->accel, "kvm") == 0,
 		.uid = config->uid,
 		.file_max_bytes = largest_file(config),
+		.shares = shares,
+		.share_count = config->share_count,
 	};
 	struct cgroup_joining joining;
 	struct launch l = { .process = &q->process, .joining = &joining };
 
 	if (config->disk_count + 8 > MAX_FDS)
 		return error_set(err, ERROR_LIMIT, "%zu disks are too many", config->disk_count);
-	r = open_boot_files(qemu, &kernel, &initramfs, err);
+	r = shares ? open_boot_files(qemu, &kernel, &initramfs, err) : error_nomem(err);
 	if (r == 0)
 		r = run_socket_listen(config->run_dir, AGENT_SOCKET, &agent, err);
 	if (r == 0)
@@ -463,19 +544,34 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		return r;
 	fds.agent = plan_fd(&plan, agent);
 	fds.qmp = plan_fd(&plan, qmp);
-	fds.kernel = plan_fd(&plan, kernel);
-	fds.initramfs = plan_fd(&plan, initramfs);
+	r = protect(&protected, config, kernel, &fd, err);
+	fds.kernel = plan_fd(&plan, fd);
+	if (r == 0)
+		r = protect(&protected, config, initramfs, &fd, err);
+	fds.initramfs = plan_fd(&plan, fd);
 	fds.memory = plan_fd(&plan, config->memory_fd);
-	for (size_t i = 0; i < config->disk_count; i++)
-		disks[i] = plan_fd(&plan, config->disks[i].fd);
-	*ret_state_fd = plan_fd(&plan, config->state_fd);
+	for (size_t i = 0; i < config->disk_count && r == 0; i++) {
+		fd = config->disks[i].fd;
+		if (config->disks[i].read_only)
+			r = protect(&protected, config, fd, &fd, err);
+		disks[i] = plan_fd(&plan, fd);
+	}
+	if (r == 0)
+		r = protect(&protected, config, config->state_fd, &fd, err);
+	*ret_state_fd = plan_fd(&plan, config->state_fd < 0 ? -1 : fd);
 	plan.fds[plan.count++] = (struct process_fd){ q->stderr_fd, 2 };
 
-	r = qemu_command_line(qemu->program, config, &fds, &qemu->host, &argv, err);
+	if (r == 0)
+		r = qemu_command_line(qemu->program, config, &fds, &qemu->host, &argv, err);
+	if (r == 0)
+		r = dup_shares(config, shares, err);
 	if (r == 0)
 		r = cgroup_joining_open(config->cgroup, &joining, err);
-	if (r < 0)
+	if (r < 0) {
+		close_shares(shares, config->share_count);
+		protected_fds_done(&protected);
 		return r;
+	}
 	confinement.joining = &joining;
 	l.options = (struct process_options){
 		.argv = (const char *const *)argv,
@@ -497,6 +593,8 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 			error_errno(err, -r, "joining control groups");
 	}
 	cgroup_joining_close(&joining);
+	close_shares(shares, config->share_count);
+	protected_fds_done(&protected);
 	return r;
 }
 

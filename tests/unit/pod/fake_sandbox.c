@@ -637,6 +637,17 @@ const struct sandbox_timing *sandbox_timing(const struct sandbox *s)
 	return &none;
 }
 
+int sandbox_add_shares(struct sandbox *s, const struct sandbox_share *shares, size_t count,
+		       struct error *err)
+{
+	return 0;
+}
+
+bool sandbox_has_share(const struct sandbox *s, const char *name)
+{
+	return false;
+}
+
 int sandbox_add_layers(struct sandbox *s, const struct sandbox_layer *layers, size_t count,
 		       struct error *err)
 {
