@@ -37,6 +37,7 @@ struct daemon {
 	struct job_pool *jobs;
 	struct store *store;
 	struct image_store *images;
+	struct volume_store *volumes;
 	struct registries *registries;
 	struct sandbox_factory *sandboxes;
 	struct engine *engine;
@@ -185,7 +186,7 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.transport = config_transport(config),
 		.cgroup_parent = config->cgroup_parent,
 	};
-	const struct engine_config engine = {
+	struct engine_config engine = {
 		.run_root = config->run_root,
 		.isolation = config_isolation(config),
 		.log_driver = config->log_driver,
@@ -207,6 +208,10 @@ static int start_domain(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = image_store_open(daemon->store, daemon->jobs, &daemon->images, err);
 	if (r == 0)
+		r = volume_store_open(daemon->loop, daemon->store, daemon->jobs, NULL,
+				      &daemon->volumes, err);
+	engine.volumes = daemon->volumes;
+	if (r == 0)
 		r = registries_new(&registries, &daemon->registries, err);
 	if (r == 0)
 		r = sandbox_factory_new(daemon->loop, daemon->jobs, &factory, &daemon->sandboxes,
@@ -216,6 +221,8 @@ static int start_domain(struct daemon *daemon, struct error *err)
 			       daemon->sandboxes, &engine, &daemon->engine, err);
 	if (r == 0)
 		r = engine_restore(daemon->engine, err);
+	if (r == 0)
+		volume_store_sweep(daemon->volumes);
 	return r;
 }
 
@@ -369,6 +376,7 @@ static void stop(struct daemon *daemon)
 	if (daemon->sandboxes)
 		sandbox_factory_free(daemon->sandboxes);
 	registries_free(daemon->registries);
+	volume_store_free(daemon->volumes);
 	image_store_free(daemon->images);
 	if (daemon->store && daemon->config.pidfile)
 		unlink(daemon->config.pidfile);

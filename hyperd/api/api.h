@@ -105,6 +105,10 @@ json_t *api_container_hyper(struct container *container);
 json_t *api_container_labels(struct container *container);
 json_t *api_container_config(struct container *container);
 json_t *api_container_host_config(struct container *container);
+json_t *api_container_mounts(struct container *container);
+/* docker/volumes.c */
+json_t *api_volume_json(struct volume *volume);
+json_t *api_volumes_df(struct http_request *request); /* task */
 json_t *api_container_summary(struct container *container, unsigned version);
 /* docker/images.c */
 json_t *api_image_summary(struct image_store *images, struct image *image, unsigned version);
@@ -142,7 +146,10 @@ http_handler docker_image_list, docker_image_inspect, docker_image_history, dock
 /* docker/registry.c */
 http_handler docker_image_pull, docker_image_push, docker_auth, docker_distribution;
 /* docker/networks.c */
-http_handler docker_network_list, docker_network_inspect, docker_volume_list, docker_volume_inspect;
+http_handler docker_network_list, docker_network_inspect;
+/* docker/volumes.c */
+http_handler docker_volume_list, docker_volume_create, docker_volume_inspect, docker_volume_remove,
+	docker_volume_prune;
 /* native/info.c, pods.c */
 http_handler native_info, native_pod_list, native_pod_create, native_pod_inspect, native_pod_start,
 	native_pod_stop, native_pod_restart, native_pod_kill, native_pod_pause, native_pod_unpause,

@@ -69,8 +69,10 @@ const struct http_route api_routes[] = {
 	{ GET, "/networks/{name}", docker_network_inspect },
 	{ POST | DELETE, "/networks/{rest*}", docker_unsupported },
 	{ GET, "/volumes", docker_volume_list },
-	{ GET | DELETE, "/volumes/{name}", docker_volume_inspect },
-	{ POST, "/volumes/{rest*}", docker_unsupported },
+	{ POST, "/volumes/create", docker_volume_create },
+	{ POST, "/volumes/prune", docker_volume_prune },
+	{ GET, "/volumes/{name}", docker_volume_inspect },
+	{ DELETE, "/volumes/{name}", docker_volume_remove },
 
 	{ GET, "/plugins", docker_plugins },
 	{ ANY, "/plugins/{rest*}", docker_unsupported },

@@ -441,6 +441,20 @@ static int create_registered(struct engine *engine, struct container_spec *spec,
 	return 0;
 }
 
+static int settle_mounts(struct engine *engine, struct container_spec *spec, struct pod *pod,
+			 const struct pod_spec *options, const struct image *image,
+			 struct error *err)
+{
+	enum sandbox_isolation isolation = pod ? pod->spec->isolation
+					   : options && options->isolation_set ? options->isolation
+									       : engine->isolation;
+	int r = container_mounts_settle(engine, spec, image, isolation, err);
+
+	if (r == 0 && pod && pod->removed)
+		r = error_set(err, ERROR_NOT_FOUND, "No such pod: %s", pod->name);
+	return r;
+}
+
 int container_create(struct engine *engine, struct container_spec *spec, struct pod *pod,
 		     const struct pod_spec *pod_options, struct container **ret, struct error *err)
 {
@@ -454,9 +468,13 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 	else
 		r = check_spec(engine, spec, pod, &image, err);
 	if (r == 0)
+		r = settle_mounts(engine, spec, pod, pod_options, image, err);
+	/* Names last: making volumes waits, and they may have been taken meanwhile. */
+	if (r == 0)
 		r = pod ? pod_member_name(engine, pod, spec, &name, err)
 			: solo_name(engine, spec, &name, err);
 	if (r < 0) {
+		container_mounts_drop(engine, spec);
 		container_spec_free(spec);
 		return r;
 	}

@@ -61,7 +61,7 @@ static void restart(struct container *c, uint64_t ran_ns)
 
 static void finish(struct container *c)
 {
-	const struct container_remove_options options = { .force = false };
+	const struct container_remove_options options = { .force = false, .volumes = true };
 	struct error err = { 0 };
 
 	if (pod_lock(c->pod, NULL) == 0) {

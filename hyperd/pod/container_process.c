@@ -175,10 +175,6 @@ int process_config_make(const struct container_spec *spec, const struct image_co
 	    make_labels(spec, image, &config.labels) < 0 ||
 	    make_health(spec, image, &config.health) < 0)
 		r = error_nomem(err);
-	if (r == 0 && image && image->volumes) {
-		config.volumes = strv_copy(image->volumes);
-		r = config.volumes ? 0 : error_nomem(err);
-	}
 	if (r == 0 && !strv_len(config.args))
 		r = error_set(err, ERROR_INVALID, "No command specified");
 	if (r < 0) {
@@ -193,7 +189,6 @@ void process_config_done(struct process_config *config)
 {
 	strv_free(config->args);
 	strv_free(config->env);
-	strv_free(config->volumes);
 	free(config->user);
 	free(config->working_dir);
 	spec_pairs_free(config->labels);

@@ -267,25 +267,14 @@ static Hyper__Mount *tmpfs_request(struct arena *arena, const struct spec_mount 
 static void add_mounts(struct arena *arena, Hyper__ContainerCreate *create, struct container *c)
 {
 	const struct container_spec *spec = c->spec;
-	size_t image_volumes = strv_len(c->config.volumes);
 
 	create->mounts = arena_alloc(arena, spec->mount_count * sizeof(void *));
-	create->volumes = arena_alloc(arena, (image_volumes + spec->mount_count) * sizeof(void *));
 	for (size_t i = 0; i < spec->mount_count; i++) {
 		struct spec_mount *m = &spec->mounts[i];
 
-		if (m->type == MOUNT_TMPFS)
-			create->mounts[create->n_mounts++] = tmpfs_request(arena, m);
-		else if (m->type == MOUNT_VOLUME && (!m->source || !*m->source))
-			create->volumes[create->n_volumes++] = m->destination;
-	}
-	for (size_t i = 0; i < image_volumes; i++) {
-		bool covered = false;
-
-		for (size_t k = 0; k < spec->mount_count; k++)
-			covered |= str_equal(spec->mounts[k].destination, c->config.volumes[i]);
-		if (!covered)
-			create->volumes[create->n_volumes++] = c->config.volumes[i];
+		create->mounts[create->n_mounts++] = m->type == MOUNT_TMPFS
+							     ? tmpfs_request(arena, m)
+							     : share_request(arena, c, i);
 	}
 }
 
@@ -401,6 +390,12 @@ Hyper__ContainerCreate *container_prepare_request(struct arena *arena, const str
 	/* A filter of one's own may forbid what a waiting process needs. */
 	if (c->spec->seccomp)
 		return NULL;
+	/* Shares are there only once the pod is. */
+	like->mounts = arena_alloc(arena, create->n_mounts * sizeof(*like->mounts));
+	like->n_mounts = 0;
+	for (size_t i = 0; i < create->n_mounts; i++)
+		if (strcmp(create->mounts[i]->type, "bind") != 0)
+			like->mounts[like->n_mounts++] = create->mounts[i];
 	like->id = (char *)"";
 	like->limits = NULL;
 	like->resolv_conf = one_character(create->resolv_conf);
@@ -420,7 +415,8 @@ Hyper__ContainerCreate *container_prepare_request(struct arena *arena, const str
 	hyper__container_create__pack(like, packed);
 	like->prepared_key = hash_bytes(packed, len);
 	/* Files that come before the start may say who the user is. */
-	if (!create->init_process && !create->process->terminal && !c->spec->file_count)
+	if (!create->init_process && !create->process->terminal && !c->spec->file_count &&
+	    like->n_mounts == create->n_mounts)
 		create->prepared_key = like->prepared_key;
 	/* The program, so that it is read ahead; no other pod sees what else this one was told. */
 	process->args = create->process->args;
@@ -443,6 +439,8 @@ Hyper__PodSetup *pod_setup_request(struct arena *arena, struct pod *pod)
 	setup->domainname = (char *)domainname_of(pod);
 	setup->machine_id = arena_printf(arena, "%.32s", pod->id);
 	setup->loopback = true;
+	if (pod->spec->isolation == ISOLATION_VM && pod_has_shares(pod))
+		setup->shares_tag = (char *)SHARES_TAG;
 	add_sysctls(arena, &setup->sysctls, &setup->n_sysctls, pod->spec->sysctls);
 	list_for_each_entry(c, &pod->containers, pod_node)
 		add_sysctls(arena, &setup->sysctls, &setup->n_sysctls, c->spec->sysctls);

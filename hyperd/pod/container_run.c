@@ -17,7 +17,7 @@ static void start_failed_task(void *arg)
 {
 	struct container *c = arg;
 	struct engine *engine = c->engine;
-	const struct container_remove_options options = { .force = true };
+	const struct container_remove_options options = { .force = true, .volumes = true };
 
 	container_remove(c, &options, NULL);
 	container_unref(c);
@@ -288,6 +288,8 @@ int container_remove(struct container *c, const struct container_remove_options 
 	}
 	if (r < 0)
 		c->removing = false;
+	else if (options->volumes)
+		container_mounts_drop(c->engine, c->spec);
 	return r;
 }
 

@@ -37,6 +37,7 @@ int engine_new(struct loop *loop, struct job_pool *jobs, struct store *store,
 	engine->jobs = jobs;
 	engine->store = store;
 	engine->images = images;
+	engine->volumes = config->volumes;
 	engine->sandboxes = sandboxes;
 	engine->isolation = config->isolation;
 	engine->live_restore = config->live_restore;

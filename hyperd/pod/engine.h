@@ -25,6 +25,7 @@
 #include "hyperd/pod/spec.h"
 #include "hyperd/sandbox/sandbox.h"
 #include "hyperd/store/store.h"
+#include "hyperd/volume/volume.h"
 
 struct engine;
 struct pod;
@@ -33,6 +34,7 @@ struct exec;
 
 struct engine_config {
 	const char *run_root;
+	struct volume_store *volumes;     /* borrowed for the engine's life; NULL: no volumes */
 	enum sandbox_isolation isolation; /* default of pods that do not say */
 	const char *log_driver;           /* default "json-file" */
 	struct spec_pair *log_options;    /* borrowed */
@@ -80,6 +82,7 @@ const char *pod_id(const struct pod *pod); /* 64 hex digits */
 const char *pod_name(const struct pod *pod);
 enum pod_state pod_state(const struct pod *pod);
 bool pod_is_solo(const struct pod *pod);
+struct engine *pod_engine(const struct pod *pod);
 const struct pod_spec *pod_spec(const struct pod *pod);
 
 int pod_start(struct pod *pod, struct error *err); /* task; all its containers */
@@ -115,8 +118,9 @@ enum container_state {
 const char *container_state_name(enum container_state state);
 
 /*
- * Takes SPEC, also on failure. POD NULL: a pod of one is made with POD_OPTIONS (borrowed; NULL:
- * defaults; its isolation, vcpus, memory count). An empty name gets a made-up one.
+ * Task: volumes that it names are made. Takes SPEC, also on failure. POD NULL: a pod of one is made
+ * with POD_OPTIONS (borrowed; NULL: defaults; its isolation, vcpus, memory count). An empty name
+ * gets a made-up one.
  */
 int container_create(struct engine *engine, struct container_spec *spec, struct pod *pod,
 		     const struct pod_spec *pod_options, struct container **ret, struct error *err);
@@ -290,6 +294,15 @@ void engine_emit(struct engine *engine, const char *type, const char *action, co
 		 json_t *attributes);
 
 struct image_store *engine_images(struct engine *engine);
+struct volume_store *engine_volumes(struct engine *engine); /* may be NULL */
+/* How many containers have VOLUME; *ret_ids (may be NULL) gets their ids. */
+size_t engine_volume_users(struct engine *engine, const char *volume, char ***ret_ids);
+/* Task: refused with Docker's text while a container has it. */
+int engine_volume_remove(struct engine *engine, struct volume *volume, bool force,
+			 struct error *err);
+/* Task: as volume_create(), with the event. */
+int engine_volume_create(struct engine *engine, const struct volume_config *config,
+			 struct volume **ret, struct error *err);
 struct sandbox_factory *engine_sandboxes(struct engine *engine);
 /* For image removal: the name of a container that uses IMAGE_ID, or NULL. ARG is the engine. */
 const char *engine_image_user(const char *image_id, void *engine);

@@ -34,6 +34,7 @@ struct engine {
 	struct job_pool *jobs;
 	struct store *store;
 	struct image_store *images;
+	struct volume_store *volumes; /* NULL: this daemon keeps none */
 	struct sandbox_factory *sandboxes;
 	char *run_root, *log_driver;   /* owned */
 	struct spec_pair *log_options; /* owned */
@@ -75,7 +76,7 @@ struct pod {
 
 /* Image defaults and specification, merged; all owned. */
 struct process_config {
-	char **args, **env, **volumes;
+	char **args, **env;
 	char *user, *working_dir;
 	int stop_signal;
 	uint64_t capabilities;
@@ -136,6 +137,8 @@ struct exec {
 	struct process_exit exit;
 	struct cond changed;
 };
+
+struct arena;
 
 /* ------------------------------------------------------------------ engine.c */
 
@@ -252,7 +255,6 @@ int container_spec_check(const struct container_spec *spec, struct error *err);
 
 /* ------------------------------------------------------------------ container_request.c */
 
-struct arena;
 /*
  * What a container made ahead in a template must be like to become that of CREATE, whose
  * prepared_key it sets; NULL when this one cannot be made ahead.
@@ -301,6 +303,44 @@ void execs_ended(struct pod *pod, struct container *container);
 void execs_forget(struct pod *pod, struct container *container);
 int exec_adopt(struct pod *pod, struct container *container, const Hyper__ProcessState *state,
 	       struct error *err);
+
+/* ------------------------------------------------------------------ mounts.c */
+
+/*
+ * Task: other containers' and the image's volumes become mounts of SPEC, and volumes that are not
+ * there are made. What it made stays on failure until container_mounts_drop().
+ */
+int container_mounts_settle(struct engine *engine, struct container_spec *spec,
+			    const struct image *image, enum sandbox_isolation isolation,
+			    struct error *err);
+/* Task: removes the anonymous volumes of SPEC that no container uses. */
+void container_mounts_drop(struct engine *engine, const struct container_spec *spec);
+/* ATTRIBUTES taken, may be NULL. */
+void engine_volume_event(struct engine *engine, const struct volume *volume, const char *action,
+			 json_t *attributes);
+
+/* ------------------------------------------------------------------ shares.c */
+
+#define SHARE_NAME_BYTES 40
+
+struct pod_shares {
+	struct pod_share {
+		char name[SHARE_NAME_BYTES];
+		int fd;
+		bool is_directory;
+	} * items;
+	size_t count;
+};
+/* Task, mutex held: those that the pod's sandbox does not have yet. */
+int pod_shares_open(struct pod *pod, struct pod_shares *ret, struct error *err);
+/* Whether any of its containers mounts something of the host. */
+bool pod_has_shares(const struct pod *pod);
+void pod_shares_done(struct pod_shares *shares);
+/* Task: its volumes are not used any more. */
+void pod_volumes_unmount(struct pod *pod);
+void pod_volumes_adopt(struct pod *pod);
+/* How the agent mounts the container's mount number I. */
+Hyper__Mount *share_request(struct arena *arena, const struct container *container, size_t i);
 
 /* ------------------------------------------------------------------ record.c */
 

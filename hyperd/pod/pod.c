@@ -116,6 +116,11 @@ enum pod_state pod_state(const struct pod *pod)
 	return pod->state;
 }
 
+struct engine *pod_engine(const struct pod *pod)
+{
+	return pod->engine;
+}
+
 bool pod_is_solo(const struct pod *pod)
 {
 	return pod->solo;

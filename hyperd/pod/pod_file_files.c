@@ -335,7 +335,7 @@ static int read_one_volume(struct pod_file_reader *rd, const json_t *value,
 {
 	__attribute__((cleanup(volume_entry_done))) struct volume_entry e = { 0 };
 	const json_t *volume;
-	const char *source;
+	const char *source, *text;
 	int r = pod_file_read_fields(rd, value, &e, container_volume_rules);
 
 	if (r < 0)
@@ -351,7 +351,10 @@ static int read_one_volume(struct pod_file_reader *rd, const json_t *value,
 	mount->source = strdup(source ? source : e.volume);
 	mount->destination = steal(e.path);
 	mount->read_only = e.read_only;
-	return mount->source ? 0 : error_nomem(rd->err);
+	text = pod_file_text_of(json_object_get(volume, "driver"));
+	if (text && !source)
+		mount->driver = strdup(text);
+	return mount->source && (!text || source || mount->driver) ? 0 : error_nomem(rd->err);
 }
 
 int pod_file_read_container_volumes(struct pod_file_reader *rd, const json_t *value, void *target,

@@ -120,9 +120,32 @@ static int prepare_storage(struct pod *pod, const char *path, struct error *err)
 	return r < 0 ? r : file_make_dirs(AT_FDCWD, path, 0700, err);
 }
 
-static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
-			 const Hyper__ContainerCreate *prepare, struct error *err)
+/* As the sandbox wants them; the caller's. */
+static struct sandbox_share *share_list(const struct pod_shares *shares)
 {
+	struct sandbox_share *list = calloc(shares->count + 1, sizeof(*list));
+
+	for (size_t i = 0; list && i < shares->count; i++)
+		list[i] = (struct sandbox_share){ .name = shares->items[i].name,
+						  .fd = shares->items[i].fd,
+						  .is_directory = shares->items[i].is_directory };
+	return list;
+}
+
+static int add_shares(struct pod *pod, const struct pod_shares *shares, struct error *err)
+{
+	autofree struct sandbox_share *list = share_list(shares);
+
+	if (!list)
+		return error_nomem(err);
+	return shares->count ? sandbox_add_shares(pod->sandbox, list, shares->count, err) : 0;
+}
+
+static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
+			 const struct pod_shares *shares, const Hyper__ContainerCreate *prepare,
+			 struct error *err)
+{
+	autofree struct sandbox_share *list = share_list(shares);
 	autofree char *storage = engine_pod_path(pod->engine, pod->id, "storage");
 	struct sandbox_config config = {
 		.id = pod->id,
@@ -136,9 +159,11 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 		.transport = pod->spec->transport,
 		.layers = layers->layers,
 		.layer_count = layers->count,
+		.shares = list,
+		.share_count = shares->count,
 		.prepare = prepare,
 	};
-	int r = storage ? prepare_storage(pod, storage, err) : error_nomem(err);
+	int r = storage && list ? prepare_storage(pod, storage, err) : error_nomem(err);
 
 	pod->sandbox_dead = pod->set_up = false;
 	if (r == 0)
@@ -379,29 +404,10 @@ static int run_burst(struct burst *burst, struct container **containers, size_t 
 
 /* ------------------------------------------------------------------ containers */
 
-static int refuse_mounts(const struct container *c, struct error *err)
-{
-	for (size_t i = 0; i < c->spec->mount_count; i++) {
-		const struct spec_mount *m = &c->spec->mounts[i];
-
-		if (m->type == MOUNT_TMPFS || !m->source || !*m->source)
-			continue;
-		return error_set(
-			err, ERROR_UNSUPPORTED,
-			"container \"%s\": %s \"%s\" at \"%s\": this version does not mount "
-			"volumes and host directories yet",
-			c->name, m->type == MOUNT_BIND ? "bind mount" : "volume", m->source,
-			m->destination);
-	}
-	return 0;
-}
-
 static int prepare_container(struct container *c, struct error *err)
 {
-	int r = refuse_mounts(c, err);
+	int r = container_open_log(c, err);
 
-	if (r == 0)
-		r = container_open_log(c, err);
 	if (r == 0)
 		r = log_begin(c->log, err);
 	if (r < 0)
@@ -443,7 +449,8 @@ static int start_in_sandbox(struct pod *pod, struct burst *burst, struct contain
 			    struct error *err)
 {
 	const Hyper__ContainerCreate *prepare = NULL;
-	int r = 0;
+	struct pod_shares shares;
+	int r;
 
 	burst->creates = arena_alloc(&burst->arena, (count + 1) * sizeof(*burst->creates));
 	for (size_t i = 0; i < count; i++)
@@ -453,10 +460,16 @@ static int start_in_sandbox(struct pod *pod, struct burst *burst, struct contain
 	if (!pod->sandbox && count && pod->spec->isolation == ISOLATION_VM)
 		prepare =
 			container_prepare_request(&burst->arena, containers[0], burst->creates[0]);
+	r = pod_shares_open(pod, &shares, err);
+	if (r < 0)
+		return r;
 	if (!pod->sandbox)
-		r = begin_sandbox(pod, layers, prepare, err);
+		r = begin_sandbox(pod, layers, &shares, prepare, err);
 	else if (layers->count)
 		r = sandbox_add_layers(pod->sandbox, layers->layers, layers->count, err);
+	if (r == 0 && pod->sandbox && !pod->sandbox_dead)
+		r = add_shares(pod, &shares, err);
+	pod_shares_done(&shares);
 	if (how == HOW_SERVE)
 		count = 0;
 	return r < 0 ? r : run_burst(burst, containers, count, how == HOW_START, err);
@@ -470,6 +483,7 @@ static void undo_start(struct pod *pod, struct container **containers, size_t co
 			pod_end_sandbox(pod, 0, POD_FAILED);
 		else
 			pod_set_state(pod, POD_FAILED);
+		pod_volumes_unmount(pod);
 		return;
 	}
 	for (size_t i = 0; i < count; i++)

@@ -141,6 +141,7 @@ void pod_end_sandbox(struct pod *pod, uint64_t deadline_ms, enum pod_state state
 	end_processes(pod);
 	pod->sandbox = NULL;
 	sandbox_stop(sandbox, deadline_ms);
+	pod_volumes_unmount(pod);
 	pod->sandbox_dead = pod->set_up = false;
 	pod->storage_used = true;
 	while (any_running(pod))
@@ -425,7 +426,7 @@ int pod_pause(struct pod *pod, bool paused, struct error *err)
 
 int pod_remove(struct pod *pod, bool force, struct error *err)
 {
-	const struct container_remove_options options = { .force = force };
+	const struct container_remove_options options = { .force = force, .volumes = true };
 	struct container **containers = NULL;
 	size_t count = 0;
 	int r = 0;
@@ -458,6 +459,9 @@ int pod_remove(struct pod *pod, bool force, struct error *err)
 		pod_end_sandbox(pod, 0, POD_STOPPED);
 		for (size_t i = 0; i < count; i++)
 			container_discard(containers[i]);
+		/* Nobody is left who could ask for what was theirs alone. */
+		for (size_t i = 0; i < count; i++)
+			container_mounts_drop(pod->engine, containers[i]->spec);
 		r = pod_delete(pod, err);
 	}
 	pod_unlock(pod);

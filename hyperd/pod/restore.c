@@ -315,6 +315,7 @@ static int adopt_pod(struct restored_pod *rp, struct error *err)
 		r = adopt_state(rp, reply->state, err);
 	if (reply)
 		hyper__reply__free_unpacked(reply, NULL);
+	pod_volumes_adopt(pod);
 	pod->storage_used = true;
 	if (r < 0)
 		pod_end_sandbox(pod, 0, POD_FAILED);
@@ -451,7 +452,7 @@ static void auto_remove_task(void *arg)
 {
 	struct container *c = arg;
 	struct engine *engine = c->engine;
-	const struct container_remove_options options = { .force = true };
+	const struct container_remove_options options = { .force = true, .volumes = true };
 
 	container_remove(c, &options, NULL);
 	container_unref(c);

@@ -36,6 +36,18 @@ static const struct spec_field mount_fields[] = {
 	FIELD(spec_mount, "readOnly", FIELD_BOOL, read_only),
 	FIELD(spec_mount, "sizeBytes", FIELD_INT64, size_bytes),
 	FIELD(spec_mount, "mode", FIELD_INT, mode),
+	FIELD(spec_mount, "driver", FIELD_STRING, driver),
+	FIELD(spec_mount, "driverOptions", FIELD_PAIRS, driver_options),
+	FIELD(spec_mount, "labels", FIELD_PAIRS, labels),
+	FIELD(spec_mount, "subpath", FIELD_STRING, subpath),
+	FIELD(spec_mount, "noCopy", FIELD_BOOL, no_copy),
+	FIELD(spec_mount, "anonymous", FIELD_BOOL, anonymous),
+	FIELD(spec_mount, "imagePath", FIELD_BOOL, image_path),
+	FIELD(spec_mount, "createSource", FIELD_BOOL, create_source),
+	FIELD(spec_mount, "nonRecursive", FIELD_BOOL, non_recursive),
+	FIELD(spec_mount, "propagation", FIELD_STRING, propagation),
+	FIELD(spec_mount, "modeText", FIELD_STRING, mode_text),
+	FIELD(spec_mount, "throughMounts", FIELD_BOOL, through_mounts),
 	{ 0 },
 };
 
@@ -130,6 +142,8 @@ const struct spec_field container_spec_fields[] = {
 	C_ARRAY("files", files, file_count, spec_file, file_fields),
 	C_ARRAY("mounts", mounts, mount_count, spec_mount, mount_fields),
 	C_ARRAY("devices", devices, device_count, spec_device, device_fields),
+	C("volumesFrom", FIELD_STRV, volumes_from),
+	C("volumeDriver", FIELD_STRING, volume_driver),
 	C("capAdd", FIELD_STRV, cap_add),
 	C("capDrop", FIELD_STRV, cap_drop),
 	C("groupAdd", FIELD_STRV, group_add),
@@ -294,6 +308,39 @@ json_t *spec_pairs_to_json(const struct spec_pair *pairs)
 }
 
 /* ------------------------------------------------------------------ life */
+
+void spec_mount_done(struct spec_mount *mount)
+{
+	spec_fields_done(mount_fields, mount);
+	*mount = (struct spec_mount){ 0 };
+}
+
+int spec_mount_copy(const struct spec_mount *from, struct spec_mount *ret)
+{
+	json_t *json = spec_fields_to_json(mount_fields, from);
+	int r;
+
+	*ret = (struct spec_mount){ 0 };
+	if (!json)
+		return -ENOMEM;
+	r = spec_fields_from_json(mount_fields, json, ret, NULL);
+	json_decref(json);
+	if (r < 0)
+		spec_mount_done(ret);
+	return r;
+}
+
+struct spec_mount *container_spec_add_mount(struct container_spec *spec)
+{
+	struct spec_mount *grown =
+		reallocarray(spec->mounts, spec->mount_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return NULL;
+	spec->mounts = grown;
+	grown[spec->mount_count] = (struct spec_mount){ 0 };
+	return &grown[spec->mount_count++];
+}
 
 struct container_spec *container_spec_new(void)
 {

@@ -41,16 +41,27 @@ struct spec_file {
 };
 
 struct spec_mount {
-	enum {
-		MOUNT_TMPFS,
-		MOUNT_VOLUME,
-		MOUNT_BIND
-	} type; /* VOLUME and BIND: the volume issue mounts them */
-	char *source, *destination;
+	enum { MOUNT_TMPFS, MOUNT_VOLUME, MOUNT_BIND } type;
+	char *source; /* BIND: a path of the host; VOLUME: its name, NULL: an anonymous one is made
+		       */
+	char *destination;
 	char **options; /* strv */
 	bool read_only;
 	uint64_t size_bytes; /* tmpfs */
 	uint32_t mode;       /* tmpfs */
+	/* VOLUME: how it is made when it is not there. */
+	char *driver;                              /* NULL: local */
+	struct spec_pair *driver_options, *labels; /* of the volume */
+	char *subpath;                             /* what of the volume is mounted */
+	bool no_copy;                              /* without the image's content */
+	bool anonymous;  /* made for this container: removed with it by rm -v and --rm */
+	bool image_path; /* asked for by a VOLUME or Config.Volumes: gives way to any other mount */
+	/* BIND */
+	bool create_source;  /* a missing source is made, as a directory */
+	bool non_recursive;  /* without what is mounted below it */
+	char *propagation;   /* NULL: rprivate */
+	char *mode_text;     /* as Docker's Binds said it, for inspect */
+	bool through_mounts; /* tmpfs: asked for by Docker's Mounts, which inspect lists */
 };
 
 struct spec_device {
@@ -93,6 +104,8 @@ struct container_spec {
 	struct spec_file *files;
 	struct spec_mount *mounts;
 	struct spec_device *devices;
+	char **volumes_from; /* "CONTAINER[:ro|rw]"; empty once their mounts are in MOUNTS */
+	char *volume_driver; /* of volumes that name none; NULL: local */
 	char **cap_add, **cap_drop, **group_add, **dns, **dns_options, **dns_search, **extra_hosts;
 	char **exposed_ports; /* "80/tcp" */
 	char *seccomp; /* NULL: the default profile; "unconfined"; or a profile's JSON text */
@@ -127,6 +140,10 @@ struct pod_spec {
 void container_spec_free(struct container_spec *spec);
 void pod_spec_free(struct pod_spec *spec);
 struct container_spec *container_spec_new(void);
+/* A new, zeroed mount at the end; NULL for want of memory. */
+struct spec_mount *container_spec_add_mount(struct container_spec *spec);
+void spec_mount_done(struct spec_mount *mount); /* zeroed afterwards */
+int spec_mount_copy(const struct spec_mount *from, struct spec_mount *ret);
 struct pod_spec *pod_spec_new(void);
 
 /* For records. */

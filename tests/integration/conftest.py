@@ -239,6 +239,8 @@ class Daemon:
         for pod in self.pods():
             answer = self.request("DELETE", f"/hyper/v1/pods/{pod['Id']}?force=1")
             assert answer.status in (204, 404), answer.body
+        for volume in self.request("GET", "/volumes").json()["Volumes"]:
+            self.request("DELETE", f"/volumes/{volume['Name']}?force=1")
         assert self.containers() == []
 
 

@@ -271,26 +271,46 @@ static json_t *network_settings(struct container *container)
 			 "Networks", networks);
 }
 
-static json_t *mounts_json(struct container *container)
+static json_t *mount_json(struct container *container, const struct spec_mount *mount)
+{
+	struct volume_store *volumes = engine_volumes(pod_engine(container_pod(container)));
+	autoptr(volume_unref) struct volume *volume = NULL;
+	json_t *json;
+
+	json = json_pack("{s:s,s:o,s:s,s:o,s:b,s:s}", "Type",
+			 mount->type == MOUNT_BIND    ? "bind"
+			 : mount->type == MOUNT_TMPFS ? "tmpfs"
+						      : "volume",
+			 "Source", api_json_string(mount->source), "Destination",
+			 mount->destination, "Mode", api_json_string(mount->mode_text), "RW",
+			 (int)!mount->read_only, "Propagation",
+			 mount->type != MOUNT_BIND ? ""
+			 : mount->propagation      ? mount->propagation
+						   : "rprivate");
+	if (json && mount->type == MOUNT_VOLUME) {
+		json_object_set_new(json, "Name", api_json_string(mount->source));
+		json_object_set_new(json, "Driver", json_string("local"));
+		if (volumes && volume_get_known(volumes, mount->source, &volume)) {
+			json_object_set_new(json, "Source",
+					    api_json_string(volume_mountpoint(volume)));
+			json_object_set_new(json, "Driver",
+					    json_string(volume_driver_name(volume)));
+		}
+	}
+	return json;
+}
+
+json_t *api_container_mounts(struct container *container)
 {
 	const struct container_spec *spec = container_spec(container);
 	json_t *mounts = json_array();
 
 	for (size_t i = 0; i < spec->mount_count; i++) {
 		const struct spec_mount *mount = &spec->mounts[i];
-		bool tmpfs = mount->type == MOUNT_TMPFS;
 
 		/* Docker lists tmpfs here only when it came through Mounts. */
-		if (tmpfs)
-			continue;
-		json_array_append_new(mounts,
-				      json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:b,s:s}", "Type",
-						mount->type == MOUNT_BIND ? "bind" : "volume",
-						"Name", mount->source ? mount->source : "",
-						"Source", mount->source ? mount->source : "",
-						"Destination", mount->destination, "Driver",
-						"local", "Mode", "", "RW", (int)!mount->read_only,
-						"Propagation", ""));
+		if (mount->type != MOUNT_TMPFS || mount->through_mounts)
+			json_array_append_new(mounts, mount_json(container, mount));
 	}
 	return mounts;
 }
@@ -340,7 +360,7 @@ json_t *api_container_inspect(struct container *container, bool size, unsigned v
 				    json_integer((json_int_t)image_size_bytes(
 					    container_image(container))));
 	}
-	json_object_set_new(root, "Mounts", mounts_json(container));
+	json_object_set_new(root, "Mounts", api_container_mounts(container));
 	json_object_set_new(root, "Config", api_container_config(container));
 	json_object_set_new(root, "NetworkSettings", network_settings(container));
 	json_object_set_new(root, "Hyper", api_container_hyper(container));

@@ -91,7 +91,7 @@ json_t *api_container_summary(struct container *container, unsigned version)
 	host = json_object_get(container_spec(container)->docker, "HostConfig");
 	json_get_string(host, "NetworkMode", &mode, NULL);
 	summary =
-		json_pack("{s:s,s:[o],s:o,s:s,s:o,s:I,s:[],s:o,s:s,s:o,s:{s:s},s:{s:{}},s:[],s:o}",
+		json_pack("{s:s,s:[o],s:o,s:s,s:o,s:I,s:[],s:o,s:s,s:o,s:{s:s},s:{s:{}},s:o,s:o}",
 			  "Id", container_id(container), "Names", api_json_string(name), "Image",
 			  api_json_string(container_spec(container)->image), "ImageID",
 			  image_id(container_image(container)), "Command", api_json_string(command),
@@ -100,7 +100,7 @@ json_t *api_container_summary(struct container *container, unsigned version)
 			  container_state_name(status.state), "Status",
 			  api_json_string(status_words), "HostConfig", "NetworkMode",
 			  mode && *mode ? mode : "default", "NetworkSettings", "Networks", "Mounts",
-			  "Hyper", api_container_hyper(container));
+			  api_container_mounts(container), "Hyper", api_container_hyper(container));
 	return summary;
 }
 

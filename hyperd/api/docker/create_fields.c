@@ -123,54 +123,6 @@ CALL(take_healthcheck)
 	return 0;
 }
 
-static int add_mount(struct create_request *create, struct spec_mount **ret, struct error *err)
-{
-	struct container_spec *spec = create->spec;
-	struct spec_mount *mounts =
-		array_grow(spec->mounts, spec->mount_count, sizeof(*spec->mounts));
-
-	if (!mounts)
-		return error_nomem(err);
-	spec->mounts = mounts;
-	*ret = &mounts[spec->mount_count++];
-	return 0;
-}
-
-static int check_destination(const char *section, const struct create_field *field,
-			     const char *path, struct error *err)
-{
-	if (!path || *path != '/' || !path[strspn(path, "/")])
-		return error_set(err, ERROR_INVALID,
-				 "%s.%s: invalid mount path: '%.256s' mount path must be absolute "
-				 "and not '/'",
-				 section, field->name, path ? path : "");
-	return 0;
-}
-
-/* Anonymous volumes: kept on the pod's disk. */
-CALL(take_volumes)
-{
-	const char *path;
-	json_t *item;
-
-	if (!json_is_object(value))
-		return expected(section, field, "an object", err);
-	json_object_foreach((json_t *)value, path, item) {
-		struct spec_mount *mount;
-		int r = check_destination(section, field, path, err);
-
-		if (r == 0)
-			r = add_mount(create, &mount, err);
-		if (r < 0)
-			return r;
-		mount->type = MOUNT_VOLUME;
-		mount->destination = strdup(path);
-		if (!mount->destination)
-			return error_nomem(err);
-	}
-	return 0;
-}
-
 CALL(take_stop_signal)
 {
 	const char *text = json_string_value(value);
@@ -225,7 +177,7 @@ const struct create_field create_config_fields[] = {
 	{ "Healthcheck", FIELD_CALL, .call = take_healthcheck },
 	{ "ArgsEscaped", FIELD_ACCEPTED, .reason = "of Windows" },
 	{ "Image", FIELD_STRING, SPEC(image) },
-	{ "Volumes", FIELD_CALL, .call = take_volumes },
+	{ "Volumes", FIELD_CALL, .call = create_take_volumes },
 	{ "WorkingDir", FIELD_STRING, SPEC(working_dir) },
 	{ "NetworkDisabled", FIELD_ACCEPTED, .reason = "there is only loopback yet" },
 	{ "MacAddress", FIELD_REFUSED, .reason = "networks are not implemented yet" },
@@ -325,131 +277,6 @@ CALL(take_restart_policy)
 	if (retries < 0 || retries > INT32_MAX)
 		return error_set(err, ERROR_INVALID, "maximum retry count cannot be negative");
 	policy->max_retries = (unsigned)retries;
-	return 0;
-}
-
-static int tmpfs_options(struct spec_mount *mount, const char *options, struct error *err)
-{
-	autostrv char **words = strv_split(options, ',');
-
-	strv_for_each(word, words) {
-		unsigned long long number;
-		char *end;
-
-		if (!**word)
-			continue;
-		if (str_starts(*word, "size=")) {
-			number = strtoull(*word + 5, &end, 10);
-			if (strchr("kK", *end) && *end)
-				number <<= 10;
-			else if (strchr("mM", *end) && *end)
-				number <<= 20;
-			else if (strchr("gG", *end) && *end)
-				number <<= 30;
-			else if (*end)
-				return error_set(err, ERROR_INVALID,
-						 "invalid tmpfs option \"%.64s\"", *word);
-			mount->size_bytes = number;
-		} else if (str_starts(*word, "mode=")) {
-			mount->mode = (uint32_t)strtoul(*word + 5, NULL, 8);
-		} else if (str_equal(*word, "ro")) {
-			mount->read_only = true;
-		} else if (strv_add(&mount->options, *word) < 0) {
-			return error_nomem(err);
-		}
-	}
-	return 0;
-}
-
-CALL(take_tmpfs)
-{
-	const char *path;
-	json_t *item;
-
-	if (!json_is_object(value))
-		return expected(section, field, "an object of strings", err);
-	json_object_foreach((json_t *)value, path, item) {
-		struct spec_mount *mount;
-		int r = check_destination(section, field, path, err);
-
-		if (r == 0 && !json_is_string(item))
-			r = expected(section, field, "an object of strings", err);
-		if (r == 0)
-			r = add_mount(create, &mount, err);
-		if (r < 0)
-			return r;
-		mount->type = MOUNT_TMPFS;
-		mount->destination = strdup(path);
-		if (!mount->destination)
-			return error_nomem(err);
-		r = tmpfs_options(mount, json_string_value(item), err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int take_mount(const char *section, const struct create_field *field, const json_t *item,
-		      struct create_request *create, struct error *err)
-{
-	const char *type, *target, *source;
-	json_t *options;
-	struct spec_mount *mount;
-	int64_t size, mode;
-	bool read_only;
-	int r = json_get_string(item, "Type", &type, err);
-
-	if (r == 0)
-		r = json_get_string(item, "Target", &target, err);
-	if (r == 0)
-		r = json_get_string(item, "Source", &source, err);
-	if (r == 0)
-		r = json_get_bool(item, "ReadOnly", &read_only, err);
-	if (r == 0)
-		r = json_get_object(item, "TmpfsOptions", &options, err);
-	if (r < 0)
-		return error_prefix(err, r, "HostConfig.Mounts");
-	if (!type || (strcmp(type, "tmpfs") && strcmp(type, "volume")) ||
-	    (!strcmp(type, "volume") && source && *source))
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "HostConfig.Mounts: type \"%.32s\" is not supported: bind mounts "
-				 "and named volumes are not implemented yet",
-				 type ? type : "");
-	r = check_destination(section, field, target, err);
-	if (r == 0)
-		r = json_get_int(options, "SizeBytes", &size, err);
-	if (r == 0)
-		r = json_get_int(options, "Mode", &mode, err);
-	if (r == 0)
-		r = add_mount(create, &mount, err);
-	if (r < 0)
-		return r;
-	if (size < 0 || mode < 0 || mode > 07777)
-		return expected(section, field, "a size and a mode in TmpfsOptions", err);
-	mount->type = strcmp(type, "tmpfs") ? MOUNT_VOLUME : MOUNT_TMPFS;
-	mount->read_only = read_only;
-	mount->size_bytes = (uint64_t)size;
-	mount->mode = (uint32_t)mode;
-	mount->destination = strdup(target);
-	return mount->destination ? 0 : error_nomem(err);
-}
-
-CALL(take_mounts)
-{
-	const json_t *item;
-	size_t i;
-
-	if (!json_is_array(value))
-		return expected(section, field, "a list", err);
-	json_array_foreach((json_t *)value, i, item) {
-		int r;
-
-		if (!json_is_object(item))
-			return expected(section, field, "a list of objects", err);
-		r = take_mount(section, field, item, create, err);
-		if (r < 0)
-			return r;
-	}
 	return 0;
 }
 
@@ -710,13 +537,11 @@ CALL(take_swappiness)
 
 static const char *const private_modes[] = { "private", NULL };
 static const char *const ipc_modes[] = { "private", "shareable", NULL };
-static const char *const local_drivers[] = { "local", NULL };
 
 #define WINDOWS "of Windows"
 
 const struct create_field create_host_fields[] = {
-	{ "Binds", FIELD_REFUSED,
-	  .reason = "bind mounts and named volumes are not implemented yet" },
+	{ "Binds", FIELD_CALL, .call = create_take_binds },
 	{ "ContainerIDFile", FIELD_ACCEPTED, .reason = "written by the client" },
 	{ "LogConfig", FIELD_CALL, .call = take_log_config },
 	{ "NetworkMode", FIELD_CALL, .call = take_network_mode,
@@ -724,11 +549,10 @@ const struct create_field create_host_fields[] = {
 	{ "PortBindings", FIELD_REFUSED, .reason = "networks are not implemented yet" },
 	{ "RestartPolicy", FIELD_CALL, .call = take_restart_policy, .updatable = true },
 	{ "AutoRemove", FIELD_BOOL, SPEC(auto_remove) },
-	{ "VolumeDriver", FIELD_ONE_OF, .words = local_drivers,
-	  .reason = "volume plugins are not implemented yet" },
-	{ "VolumesFrom", FIELD_REFUSED, .reason = "volumes are not implemented yet" },
-	{ "Mounts", FIELD_CALL, .call = take_mounts,
-	  .reason = "tmpfs and volumes without a name; others are refused" },
+	{ "VolumeDriver", FIELD_STRING, SPEC(volume_driver) },
+	{ "VolumesFrom", FIELD_STRV, SPEC(volumes_from) },
+	{ "Mounts", FIELD_CALL, .call = create_take_mounts,
+	  .reason = "bind, volume and tmpfs; others are refused" },
 	{ "ConsoleSize", FIELD_ACCEPTED,
 	  .reason = "the client resizes the terminal after the start" },
 	{ "Annotations", FIELD_ACCEPTED, .reason = "kept, and shown by inspect" },
@@ -759,7 +583,7 @@ const struct create_field create_host_fields[] = {
 		    "them off" },
 	{ "StorageOpt", FIELD_REFUSED,
 	  .reason = "the size of a pod's disk is a setting of the daemon" },
-	{ "Tmpfs", FIELD_CALL, .call = take_tmpfs },
+	{ "Tmpfs", FIELD_CALL, .call = create_take_tmpfs },
 	{ "UTSMode", FIELD_ONE_OF, .words = private_modes,
 	  .reason = "the host name is the pod's own" },
 	{ "UsernsMode", FIELD_REFUSED, .reason = "user namespaces are the sandbox's affair" },

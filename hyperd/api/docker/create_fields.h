@@ -45,3 +45,8 @@ struct create_field {
 extern const struct create_field create_config_fields[], create_host_fields[],
 	create_hyper_fields[];
 extern const size_t create_config_field_count, create_host_field_count, create_hyper_field_count;
+
+/* create_mounts.c: all that becomes a mount. */
+typeof(int(const char *section, const struct create_field *field, const json_t *value,
+	   struct create_request *create, struct error *err)) create_take_volumes,
+	create_take_binds, create_take_mounts, create_take_tmpfs;

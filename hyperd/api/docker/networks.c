@@ -1,6 +1,6 @@
 /*
- * Networks and volumes as far as there are any: the three names that every Docker client expects,
- * all of which mean loopback, and no volumes.
+ * Networks as far as there are any: the three names that every Docker client expects, all of which
+ * mean loopback.
  */
 #include <string.h>
 
@@ -68,15 +68,4 @@ int docker_network_inspect(struct http_request *request, struct error *err)
 		    (strlen(name) >= 4 && str_starts(networks[i].id, name)))
 			return http_respond_json(request, 200, network_json(i));
 	return error_set(err, ERROR_NOT_FOUND, "network %.128s not found", name);
-}
-
-int docker_volume_list(struct http_request *request, struct error *err)
-{
-	return http_respond_json(request, 200, json_pack("{s:[],s:n}", "Volumes", "Warnings"));
-}
-
-int docker_volume_inspect(struct http_request *request, struct error *err)
-{
-	return error_set(err, ERROR_NOT_FOUND, "get %.128s: no such volume",
-			 http_param(request, "name"));
 }

@@ -257,10 +257,11 @@ int docker_df(struct http_request *request, struct error *err)
 	json_decref(df.layers);
 	container_each(api_engine(request), df_container, &df);
 	return http_respond_json(request, 200,
-				 json_pack("{s:I,s:o,s:o,s:[],s:[],s:i}", "LayersSize",
+				 json_pack("{s:I,s:o,s:o,s:o,s:[],s:i}", "LayersSize",
 					   (json_int_t)df.layers_bytes, "Images", df.images,
-					   "Containers", df.containers, "Volumes", "BuildCache",
-					   "BuilderSize", 0));
+					   "Containers", df.containers, "Volumes",
+					   api_volumes_df(request), "BuildCache", "BuilderSize",
+					   0));
 }
 
 int docker_plugins(struct http_request *request, struct error *err)

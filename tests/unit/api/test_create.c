@@ -116,19 +116,16 @@ static void lenient_forms(void **state)
 static void what_is_not_supported_says_so(void **state)
 {
 	static const char *const hosts[] = {
-		"\"Binds\":[\"/:/host\"]",
 		"\"PidMode\":\"host\"",
 		"\"IpcMode\":\"host\"",
 		"\"UTSMode\":\"host\"",
 		"\"NetworkMode\":\"host\"",
 		"\"Links\":[\"a:b\"]",
-		"\"VolumesFrom\":[\"a\"]",
 		"\"CgroupParent\":\"/x\"",
 		"\"CpuPercent\":50",
 		"\"MemorySwappiness\":60",
 		"\"UsernsMode\":\"host\"",
 		"\"PortBindings\":{\"80/tcp\":[{\"HostPort\":\"1\"}]}",
-		"\"Mounts\":[{\"Type\":\"bind\",\"Source\":\"/\",\"Target\":\"/x\"}]",
 		"\"NetworkMode\":\"container:a\"",
 	};
 

@@ -346,7 +346,7 @@ static void a_sandbox_that_does_not_start(struct world *w)
 	container_unref(c);
 }
 
-static void volumes_are_refused_by_name(struct world *w)
+static void volumes_need_a_store(struct world *w)
 {
 	struct container_spec *spec = spec_of("vol", "run");
 	struct container *c;
@@ -357,11 +357,54 @@ static void volumes_are_refused_by_name(struct world *w)
 	spec->mounts[0] = (struct spec_mount){ .type = MOUNT_VOLUME,
 					       .source = strdup("db"),
 					       .destination = strdup("/var/db") };
-	c = create(w, spec);
-	assert_true(container_start(c, &err) < 0);
+	assert_true(container_create(w->engine, spec, NULL, NULL, &c, &err) < 0);
 	assert_int_equal(err.kind, ERROR_UNSUPPORTED);
-	assert_contains(err.message, "volume \"db\" at \"/var/db\"");
+}
+
+static struct container_spec *spec_with_bind(const char *source, const char *destination)
+{
+	struct container_spec *spec = spec_of("bind", "run");
+	struct spec_mount *m = container_spec_add_mount(spec);
+
+	m->type = MOUNT_BIND;
+	m->source = strdup(source);
+	m->destination = strdup(destination);
+	return spec;
+}
+
+static void mounts_are_settled_when_a_container_is_made(struct world *w)
+{
+	static const struct {
+		const char *source, *destination, *error;
+	} wrong[] = {
+		{ "/nonexistent/x", "/x", "bind source path does not exist: /nonexistent/x" },
+		{ "relative", "/x", "mount path must be absolute" },
+		{ "/", "x", "mount path must be absolute" },
+		{ "/", "/a/..", "destination can't be '/'" },
+	};
+	struct container_spec *spec;
+	struct error err = { 0 };
+	struct container *c;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		spec = spec_with_bind(wrong[i].source, wrong[i].destination);
+		assert_true(container_create(w->engine, spec, NULL, NULL, &c, &err) < 0);
+		assert_int_equal(err.kind, ERROR_INVALID);
+		assert_contains(err.message, wrong[i].error);
+	}
+	spec = spec_with_bind("/", "/b//c/./d/");
+	*container_spec_add_mount(spec) =
+		(struct spec_mount){ .type = MOUNT_TMPFS, .destination = strdup("/b") };
+	c = create(w, spec);
+	assert_int_equal(container_spec(c)->mount_count, 2);
+	assert_string_equal(container_spec(c)->mounts[0].destination, "/b");
+	assert_string_equal(container_spec(c)->mounts[1].destination, "/b/c/d");
 	container_unref(c);
+	spec = spec_with_bind("/", "/b");
+	*container_spec_add_mount(spec) =
+		(struct spec_mount){ .type = MOUNT_TMPFS, .destination = strdup("/b/") };
+	assert_true(container_create(w->engine, spec, NULL, NULL, &c, &err) < 0);
+	assert_contains(err.message, "Duplicate mount point: /b");
 }
 
 static void files_are_written_before_the_start(struct world *w)
@@ -448,7 +491,8 @@ RUN(auto_remove)
 RUN(removing)
 RUN(the_sandbox_dies)
 RUN(a_sandbox_that_does_not_start)
-RUN(volumes_are_refused_by_name)
+RUN(volumes_need_a_store)
+RUN(mounts_are_settled_when_a_container_is_made)
 RUN(files_are_written_before_the_start)
 RUN(a_log_that_is_not_kept)
 RUN(events_are_told_in_order)
@@ -471,7 +515,8 @@ int main(void)
 		cmocka_unit_test(run_removing),
 		cmocka_unit_test(run_the_sandbox_dies),
 		cmocka_unit_test(run_a_sandbox_that_does_not_start),
-		cmocka_unit_test(run_volumes_are_refused_by_name),
+		cmocka_unit_test(run_volumes_need_a_store),
+		cmocka_unit_test(run_mounts_are_settled_when_a_container_is_made),
 		cmocka_unit_test(run_files_are_written_before_the_start),
 		cmocka_unit_test(run_a_log_that_is_not_kept),
 		cmocka_unit_test(run_events_are_told_in_order),
