@@ -459,6 +459,7 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 		     const struct pod_spec *pod_options, struct container **ret, struct error *err)
 {
 	autoptr(image_unref) struct image *image = NULL;
+	autostrv char **volumes = NULL;
 	autofree char *name = NULL;
 	int r;
 
@@ -478,7 +479,11 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 		container_spec_free(spec);
 		return r;
 	}
-	return create_registered(engine, spec, pod, pod_options, name, image, ret, err);
+	volumes = container_mounts_anonymous(spec);
+	r = create_registered(engine, spec, pod, pod_options, name, image, ret, err);
+	if (r < 0)
+		engine_volumes_drop(engine, volumes);
+	return r;
 }
 
 int container_rename(struct container *c, const char *name, struct error *err)

@@ -313,7 +313,11 @@ int exec_adopt(struct pod *pod, struct container *container, const Hyper__Proces
 int container_mounts_settle(struct engine *engine, struct container_spec *spec,
 			    const struct image *image, enum sandbox_isolation isolation,
 			    struct error *err);
-/* Task: removes the anonymous volumes of SPEC that no container uses. */
+/* The names of SPEC's anonymous volumes; a strv of the caller's. */
+char **container_mounts_anonymous(const struct container_spec *spec);
+/* Task: removes those of NAMES that no container uses. */
+void engine_volumes_drop(struct engine *engine, char *const *names);
+/* Task: both. */
 void container_mounts_drop(struct engine *engine, const struct container_spec *spec);
 /* ATTRIBUTES taken, may be NULL. */
 void engine_volume_event(struct engine *engine, const struct volume *volume, const char *action,

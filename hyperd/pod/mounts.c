@@ -305,6 +305,11 @@ int container_mounts_settle(struct engine *engine, struct container_spec *spec,
 			r = make_volume(engine, spec, &spec->mounts[i], image, err);
 	if (r == 0)
 		sort_mounts(spec);
+	/* Clients take "not found" for a missing image, and pull. */
+	if (r < 0 && err && err->kind == ERROR_NOT_FOUND) {
+		err->kind = ERROR_INVALID;
+		r = error_kind_errno(ERROR_INVALID);
+	}
 	return r;
 }
 
@@ -334,22 +339,41 @@ size_t engine_volume_users(struct engine *engine, const char *volume, char ***re
 	return n;
 }
 
-void container_mounts_drop(struct engine *engine, const struct container_spec *spec)
+char **container_mounts_anonymous(const struct container_spec *spec)
 {
+	char **names = NULL;
+
 	for (size_t i = 0; i < spec->mount_count; i++) {
 		const struct spec_mount *m = &spec->mounts[i];
+
+		if (m->type == MOUNT_VOLUME && m->anonymous && m->source && *m->source &&
+		    strv_add(&names, m->source) < 0)
+			break;
+	}
+	return names;
+}
+
+void engine_volumes_drop(struct engine *engine, char *const *names)
+{
+	strv_for_each(name, names) {
 		autoptr(volume_unref) struct volume *v = NULL;
 		struct error err = { 0 };
 
-		if (m->type != MOUNT_VOLUME || !m->anonymous || !m->source || !*m->source ||
-		    engine_volume_users(engine, m->source, NULL) ||
-		    volume_get(engine->volumes, m->source, &v, NULL) < 0)
+		if (engine_volume_users(engine, *name, NULL) ||
+		    volume_get(engine->volumes, *name, &v, NULL) < 0)
 			continue;
 		if (volume_remove(v, false, &err) < 0)
-			log_warn("volume %s: %s", m->source, err.message);
+			log_warn("volume %s: %s", *name, err.message);
 		else
 			engine_volume_event(engine, v, "destroy", NULL);
 	}
+}
+
+void container_mounts_drop(struct engine *engine, const struct container_spec *spec)
+{
+	autostrv char **names = container_mounts_anonymous(spec);
+
+	engine_volumes_drop(engine, names);
 }
 
 int engine_volume_remove(struct engine *engine, struct volume *v, bool force, struct error *err)
