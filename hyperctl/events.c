@@ -79,7 +79,7 @@ static int events_main(struct ctl *ctl, const void *given, char **args, struct e
 	if (r == 0)
 		r = filters_add(&query, &o->filters, err);
 	if (r == 0 && o->format && strcmp(o->format, "json") != 0)
-		r = template_check(o->format, err);
+		r = template_check("--format", o->format, err);
 	request.query = str_text(&query);
 	if (r == 0)
 		r = client_open(&ctl->client, &request, &response, err);

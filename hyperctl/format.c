@@ -36,7 +36,7 @@ static json_t *row_safe(const json_t *row)
 static int row_add(const char *template, const json_t *row, struct str *out, struct error *err)
 {
 	autojson json_t *safe = row_safe(row);
-	int r = template_print(template, safe, out, err);
+	int r = template_print("--format", template, safe, out, err);
 
 	if (r == 0)
 		str_addc(out, '\n');
@@ -85,7 +85,7 @@ int rows_print(const struct column *columns, const char *initial, const char *fo
 		return table_print(columns, initial, rows, err);
 	if (str_starts(format, "table "))
 		return table_print(columns, format + 6, rows, err);
-	r = strcmp(format, "json") == 0 ? 0 : template_check(format, err);
+	r = strcmp(format, "json") == 0 ? 0 : template_check("--format", format, err);
 	if (r < 0)
 		return r;
 	json_array_foreach(rows, i, row) {
@@ -117,7 +117,7 @@ int value_print(const char *format, const json_t *value, struct error *err)
 
 	if (strcmp(format, "json") == 0)
 		format = "{{json .}}";
-	r = template_print(format, value, &out, err);
+	r = template_print("--format", format, value, &out, err);
 	str_addc(&out, '\n');
 	return r < 0 ? r : put(&out, err);
 }

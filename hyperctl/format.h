@@ -1,6 +1,6 @@
 #pragma once
-/* What --format prints: JSON, templates (hyperctl/template.h), and tables made of templates. */
-#include "hyperctl/template.h"
+/* What --format prints: JSON, templates (base/template.h), and tables made of templates. */
+#include "base/template.h"
 
 /* A list's columns: the member's name in rows and its heading in tables. */
 struct column {

@@ -74,7 +74,7 @@ static int inspect_main(struct ctl *ctl, const void *given, char **args, struct 
 	int r = check_type(o->type, err), code = 0;
 
 	if (r == 0 && o->format && strcmp(o->format, "json") != 0)
-		r = template_check(o->format, err);
+		r = template_check("--format", o->format, err);
 	if (r < 0)
 		return r;
 	strv_for_each(name, args) {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/template.h"
 #include "hyperctl/table.h"
-#include "hyperctl/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 256)
 		return 0;
 	template = strndup((const char *)data, size);
-	if (template && template_print(template, value, &out, NULL) == 0)
+	if (template && template_print("--format", template, value, &out, NULL) == 0)
 		table_align(str_text(&out), out.len, &aligned);
 	free(template);
 	return 0;

@@ -1,4 +1,4 @@
-#include "hyperctl/template.h"
+#include "base/template.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #define ARGUMENTS_MAX      8
 
 struct run {
+	const char *name; /* of the template, in errors */
 	const char *text, *pos;
 	const json_t *root;
 	bool execute;
@@ -28,8 +29,8 @@ static int wrong(const struct run *run, const char *what)
 	while (begin[n] && begin[n] != '\n' && n < 24)
 		n++;
 	if (!n)
-		return error_set(run->err, ERROR_INVALID, "--format: %s at the end", what);
-	return error_set(run->err, ERROR_INVALID, "--format: %s at '%.*s'", what, n, begin);
+		return error_set(run->err, ERROR_INVALID, "%s: %s at the end", run->name, what);
+	return error_set(run->err, ERROR_INVALID, "%s: %s at '%.*s'", run->name, what, n, begin);
 }
 
 static void skip_space(struct run *run)
@@ -121,14 +122,15 @@ static int no_member(const struct run *run, const json_t *object, const char *na
 
 	if (!json_is_object(object))
 		return error_set(run->err, ERROR_INVALID,
-				 "--format: .%s: what it is looked for in is %s, no object", name,
+				 "%s: .%s: what it is looked for in is %s, no object", run->name,
+				 name,
 				 json_is_null(object)    ? "empty"
 				 : json_is_array(object) ? "a list"
 							 : "a plain value");
 	json_object_foreach((json_t *)object, key, member)
 		str_addf(&names, "%s%s", names.len ? ", " : "", key);
-	return error_set(run->err, ERROR_INVALID, "--format: no field .%s; there are: %s", name,
-			 names.len ? str_text(&names) : "none");
+	return error_set(run->err, ERROR_INVALID, "%s: no field .%s; there are: %s", run->name,
+			 name, names.len ? str_text(&names) : "none");
 }
 
 /* Docker's templates say .ID where its JSON says Id: letters' case counts only when it must. */
@@ -172,6 +174,32 @@ static json_t *call_upper(json_t *const *args, size_t count)
 static json_t *call_lower(json_t *const *args, size_t count)
 {
 	return call_case(args[0], tolower);
+}
+
+/* Each word's first letter in upper case. */
+static json_t *call_title(json_t *const *args, size_t count)
+{
+	autostr struct str s = STR_INIT;
+
+	value_add(&s, args[0]);
+	for (size_t i = 0; i < s.len; i++)
+		if (i == 0 || isspace((unsigned char)s.data[i - 1]))
+			s.data[i] = (char)toupper((unsigned char)s.data[i]);
+	return json_stringn(str_text(&s), s.len);
+}
+
+/* The first bytes, but no half of a character. */
+static json_t *call_truncate(json_t *const *args, size_t count)
+{
+	json_int_t max = json_integer_value(args[1]);
+	autostr struct str s = STR_INIT;
+	size_t len;
+
+	value_add(&s, args[0]);
+	len = max >= 0 && (size_t)max < s.len ? (size_t)max : s.len;
+	while (len && len < s.len && ((unsigned char)s.data[len] & 0xc0) == 0x80)
+		len--;
+	return json_stringn(str_text(&s), len);
 }
 
 static json_t *call_len(json_t *const *args, size_t count)
@@ -283,6 +311,8 @@ static const struct function {
 	{ "json", 1, 1, call_json },
 	{ "upper", 1, 1, call_upper },
 	{ "lower", 1, 1, call_lower },
+	{ "title", 1, 1, call_title },
+	{ "truncate", 2, 2, call_truncate },
 	{ "len", 1, 1, call_len },
 	{ "index", 1, ARGUMENTS_MAX, call_index },
 	{ "join", 2, 2, call_join },
@@ -351,7 +381,8 @@ static int quoted(struct run *run, json_t **ret)
 		return wrong(run, "a quote is not closed");
 	run->pos++;
 	*ret = json_stringn(str_text(&s), s.len);
-	return *ret ? 0 : error_set(run->err, ERROR_INVALID, "--format: text that is not UTF-8");
+	return *ret ? 0
+		    : error_set(run->err, ERROR_INVALID, "%s: text that is not UTF-8", run->name);
 }
 
 /* 0; 1 when no operand begins here. */
@@ -426,9 +457,9 @@ static int call(struct run *run, const struct function *function, bool label, js
 		return 0;
 	}
 	if (count < function->min || count > function->max)
-		return error_set(run->err, ERROR_INVALID,
-				 "--format: %s takes %zu value%s%s, not %zu", function->name,
-				 function->min, function->min == 1 ? "" : "s",
+		return error_set(run->err, ERROR_INVALID, "%s: %s takes %zu value%s%s, not %zu",
+				 run->name, function->name, function->min,
+				 function->min == 1 ? "" : "s",
 				 function->max > function->min ? " or more" : "", count);
 	*ret = run->execute && function->call ? function->call(args, count) : json_incref(args[0]);
 	return *ret ? 0 : error_nomem(run->err);
@@ -681,11 +712,12 @@ static int block(struct run *run, const json_t *data, enum ending *ret)
 	return 0;
 }
 
-static int execute(const char *template, const json_t *data, bool really, struct str *out,
-		   struct error *err)
+static int execute(const char *name, const char *template, const json_t *data, bool really,
+		   struct str *out, struct error *err)
 {
 	autojson json_t *nothing = json_null();
 	struct run run = {
+		.name = name,
 		.text = template,
 		.pos = template,
 		.root = data ? data : nothing,
@@ -697,19 +729,20 @@ static int execute(const char *template, const json_t *data, bool really, struct
 	int r = block(&run, run.root, &ending);
 
 	if (r == 0 && ending != END_OF_TEXT)
-		return error_set(err, ERROR_INVALID, "--format: {{%s}} without a beginning",
+		return error_set(err, ERROR_INVALID, "%s: {{%s}} without a beginning", name,
 				 ending == END_END ? "end" : "else");
 	return r;
 }
 
-int template_check(const char *template, struct error *err)
+int template_check(const char *name, const char *template, struct error *err)
 {
-	return execute(template, NULL, false, NULL, err);
+	return execute(name, template, NULL, false, NULL, err);
 }
 
-int template_print(const char *template, const json_t *data, struct str *out, struct error *err)
+int template_print(const char *name, const char *template, const json_t *data, struct str *out,
+		   struct error *err)
 {
-	int r = template_check(template, err);
+	int r = template_check(name, template, err);
 
-	return r < 0 ? r : execute(template, data, true, out, err);
+	return r < 0 ? r : execute(name, template, data, true, out, err);
 }

@@ -1,6 +1,6 @@
 #include "tests/unit/test.h"
 
-#include "hyperctl/template.h"
+#include "base/template.h"
 
 static struct error err;
 static const char data_text[] =
@@ -14,7 +14,7 @@ static void gives(const char *template, const char *expected)
 {
 	autojson json_t *data = json_loads(data_text, 0, NULL);
 	autostr struct str out = STR_INIT;
-	int r = template_print(template, data, &out, &err);
+	int r = template_print("--format", template, data, &out, &err);
 
 	if (r < 0)
 		fail_msg("%s: %s", template, err.message);
@@ -26,7 +26,7 @@ static void fails(const char *template, const char *message)
 	autojson json_t *data = json_loads(data_text, 0, NULL);
 	autostr struct str out = STR_INIT;
 
-	if (template_print(template, data, &out, &err) != -EINVAL)
+	if (template_print("--format", template, data, &out, &err) != -EINVAL)
 		fail_msg("%s gave '%s'", template, str_text(&out));
 	assert_contains(err.message, message);
 	assert_contains(err.message, "--format");
@@ -51,6 +51,9 @@ static void functions(void **state)
 	gives("{{json .State}}", "{\"Status\":\"running\",\"Codes\":[1,2,3]}");
 	gives("{{json .Name}} {{.Name | json}}", "\"/web\" \"/web\"");
 	gives("{{upper .Id}} {{lower \"ABC\"}}", "ABC abc");
+	gives("{{title \"ab cd\"}} {{truncate .State.Status 3}} {{truncate .Id 9}}",
+	      "Ab Cd run abc");
+	gives("{{truncate \"a\xc3\xa4\" 2}}", "a");
 	gives("{{len .State.Codes}} {{len .Name}} {{.Empty | len}}", "3 4 0");
 	gives("{{join .Config.Cmd \" \"}}", "sh -c");
 	gives("{{index .Config.Labels \"com.x/y\"}} {{index .State.Codes 1}}", "v 2");
