@@ -33,7 +33,7 @@ struct log_driver {
 };
 
 extern const struct log_driver log_driver_json_file;
+extern const struct log_driver log_driver_local;
 extern const struct log_driver log_driver_none;
 
-const char *log_option_get(const struct log_option *options, const char *key);
 void log_unref(struct log *log);

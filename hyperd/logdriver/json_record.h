@@ -6,24 +6,14 @@
  * that are no UTF-8 become U+FFFD, in Docker's as in ours.
  */
 #include "base/str.h"
+#include "hyperd/logdriver/file_record.h"
+#include "hyperd/logdriver/log_time.h"
 #include "hyperd/logdriver/logdriver.h"
-
-/* "2024-01-02T03:04:05.678901234Z", trailing zeros of the fraction cut. */
-#define LOG_TIME_BYTES 40
-void log_time_format(uint64_t time_ns, char out[LOG_TIME_BYTES]);
-/* 0 or -EINVAL. */
-int log_time_parse(const char *text, size_t len, uint64_t *ret);
 
 void json_escape(struct str *to, const char *text, size_t len);
 /* ATTRS: `"attrs":{…},` or "". TIME: as formatted. */
 void json_record_add(struct str *to, enum log_stream stream, const char *time, const char *attrs,
 		     const char *data, size_t len);
 
-struct json_record {
-	struct str text, details; /* owned, reused from line to line */
-	enum log_stream stream;
-	uint64_t time_ns;
-};
-void json_record_done(struct json_record *record);
 /* LINE without its newline. 0, or -EINVAL when it is damaged. */
-int json_record_parse(const char *line, size_t len, struct json_record *ret);
+int json_record_parse(const char *line, size_t len, struct file_record *ret);

@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "hyperd/logdriver/driver.h"
+#include "hyperd/logdriver/options.h"
 
-/* The index of drivers: a new one is a file of its own and a line here. */
+/* The index of drivers, by name: a new one is a file of its own and a line here. */
 static const struct log_driver *const drivers[] = {
 	&log_driver_json_file,
+	&log_driver_local,
 	&log_driver_none,
 };
 
@@ -18,29 +20,9 @@ static const struct log_driver *find_driver(const char *name)
 	return NULL;
 }
 
-const char *log_option_get(const struct log_option *options, const char *key)
+const char *log_driver_name(size_t index)
 {
-	for (; options && options->key; options++)
-		if (strcmp(options->key, key) == 0)
-			return options->value;
-	return NULL;
-}
-
-/* Options that Docker knows for every driver. Our drivers never block on a slow receiver, so both
- * modes are the same. */
-static int check_common(const struct log_option *options, struct error *err)
-{
-	const char *mode = log_option_get(options, "mode");
-
-	if (mode && strcmp(mode, "blocking") != 0 && strcmp(mode, "non-blocking") != 0)
-		return error_set(err, ERROR_INVALID, "logger: logging mode not supported: %s",
-				 mode);
-	if (log_option_get(options, "max-buffer-size") &&
-	    (!mode || strcmp(mode, "non-blocking") != 0))
-		return error_set(err, ERROR_INVALID,
-				 "logger: max-buffer-size option is only supported with "
-				 "'mode=non-blocking'");
-	return 0;
+	return index < ARRAY_SIZE(drivers) ? drivers[index]->name : NULL;
 }
 
 int log_driver_check(const char *name, const struct log_option *options, struct error *err)
@@ -51,7 +33,7 @@ int log_driver_check(const char *name, const struct log_option *options, struct 
 	if (!driver)
 		return error_set(err, ERROR_INVALID,
 				 "logger: no log driver named '%s' is registered", name);
-	r = check_common(options, err);
+	r = log_options_check_common(options, err);
 	return r < 0 ? r : driver->check(options, err);
 }
 

@@ -30,7 +30,10 @@ struct log_config {
 	struct loop *loop;
 	struct job_pool *jobs;
 	const char *directory; /* of this container, made when missing */
-	const char *container_id, *container_name, *image_name;
+	const char *container_id, *container_name, *image_name, *image_id;
+	const char *command;              /* entrypoint and arguments; may be NULL */
+	const char *hostname;             /* of the machine; may be NULL */
+	uint64_t created_ns;              /* realtime, the container's */
 	const struct log_option *options; /* key NULL ends; may be NULL */
 	const struct log_option *labels;  /* of the container, for the options "labels…" */
 	char *const *env;                 /* strv, for "env…" */
@@ -38,6 +41,8 @@ struct log_config {
 
 struct log;
 
+/* The drivers' names in order, for `info`; NULL at the end. */
+const char *log_driver_name(size_t index);
 /* Checks driver and options with Docker's words. OPTIONS may be NULL. */
 int log_driver_check(const char *driver, const struct log_option *options, struct error *err);
 /* Opens the log, mending what a crash left. Everything in CONFIG is copied. */

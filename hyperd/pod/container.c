@@ -1,4 +1,6 @@
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "hyperd/pod/internal.h"
@@ -524,6 +526,8 @@ int container_open_log(struct container *c, struct error *err)
 									 : c->engine->log_driver;
 	bool own = c->spec->log_driver && *c->spec->log_driver;
 	autofree char *directory = engine_pod_path(c->engine, c->pod->id, c->id);
+	autostr struct str command = STR_INIT;
+	char hostname[HOST_NAME_MAX + 1] = "";
 	struct log_config config = {
 		.loop = c->engine->loop,
 		.jobs = c->engine->jobs,
@@ -531,6 +535,9 @@ int container_open_log(struct container *c, struct error *err)
 		.container_id = c->id,
 		.container_name = c->name,
 		.image_name = c->spec->image,
+		.image_id = c->image_id,
+		.hostname = hostname,
+		.created_ns = c->created_ns,
 		.labels = (const struct log_option *)c->config.labels,
 		.env = c->config.env,
 	};
@@ -539,6 +546,10 @@ int container_open_log(struct container *c, struct error *err)
 		return 0;
 	if (!directory)
 		return error_nomem(err);
+	gethostname(hostname, sizeof(hostname) - 1);
+	strv_for_each(arg, c->config.args)
+		str_addf(&command, "%s%s", command.len ? " " : "", *arg);
+	config.command = str_text(&command);
 	/* As Docker: the daemon's options go with the daemon's driver. */
 	config.options =
 		(const struct log_option *)(own || c->spec->log_options ? c->spec->log_options

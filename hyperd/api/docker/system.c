@@ -10,6 +10,7 @@
 #include "hyperd/api/api.h"
 #include "hyperd/hypervisor/hypervisor.h"
 #include "hyperd/image/registry_endpoint.h"
+#include "hyperd/logdriver/logdriver.h"
 
 int docker_ping(struct http_request *request, struct error *err)
 {
@@ -18,6 +19,18 @@ int docker_ping(struct http_request *request, struct error *err)
 	http_add_header(request, "Cache-Control", "no-cache, no-store, must-revalidate");
 	http_add_header(request, "Pragma", "no-cache");
 	return http_respond(request, 200, "text/plain; charset=utf-8", "OK", 2);
+}
+
+/* As Docker, without "none". */
+static json_t *log_drivers(void)
+{
+	json_t *names = json_array();
+	const char *name;
+
+	for (size_t i = 0; (name = log_driver_name(i)); i++)
+		if (strcmp(name, "none") != 0)
+			json_array_append_new(names, json_string(name));
+	return names;
 }
 
 static const char *go_arch(const char *machine)
@@ -149,14 +162,13 @@ int docker_info(struct http_request *request, struct error *err)
 	gethostname(host, sizeof(host) - 1);
 	container_each(api->engine, count_container, &counts);
 	image_each(engine_images(api->engine), count_image, &counts);
-	info = json_pack(
-		"{s:s,s:i,s:i,s:i,s:i,s:i,s:s,s:[[s,s]],s:[],s:{s:[s],s:[s,s,s],s:n,s:[s,s]}}",
-		"ID", host, "Containers", counts.containers, "ContainersRunning", counts.running,
-		"ContainersPaused", counts.paused, "ContainersStopped",
-		counts.containers - counts.running - counts.paused, "Images", counts.images,
-		"Driver", "overlay", "DriverStatus", "Layer Format", "erofs", "SystemStatus",
-		"Plugins", "Volume", "local", "Network", "bridge", "host", "none", "Authorization",
-		"Log", "json-file", "none");
+	info = json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:s,s:[[s,s]],s:[],s:{s:[s],s:[s,s,s],s:n,s:o}}",
+			 "ID", host, "Containers", counts.containers, "ContainersRunning",
+			 counts.running, "ContainersPaused", counts.paused, "ContainersStopped",
+			 counts.containers - counts.running - counts.paused, "Images",
+			 counts.images, "Driver", "overlay", "DriverStatus", "Layer Format",
+			 "erofs", "SystemStatus", "Plugins", "Volume", "local", "Network", "bridge",
+			 "host", "none", "Authorization", "Log", log_drivers());
 	set_bools(info, trues, true);
 	set_bools(info, falses, false);
 	json_object_set_new(info, "Debug", json_boolean(api->debug));

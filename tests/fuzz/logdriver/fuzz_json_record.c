@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct json_record record = { 0 };
+	struct file_record record = { 0 };
 	autostr struct str line = STR_INIT, again = STR_INIT, text = STR_INIT;
 
 	json_record_parse((const char *)data, size, &record);
@@ -27,6 +27,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    record.text.len != text.len ||
 	    memcmp(str_text(&record.text), str_text(&text), text.len))
 		abort();
-	json_record_done(&record);
+	file_record_done(&record);
 	return 0;
 }

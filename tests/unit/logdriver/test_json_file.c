@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/task.h"
-#include "hyperd/logdriver/json_file.h"
+#include "hyperd/logdriver/file_log.h"
 
 /* A log in a directory of its own; each test runs as a task. */
 struct world {
@@ -51,12 +51,9 @@ static void reopen(struct world *w)
 /* Without a word to the log, as after SIGKILL: what was gathered and not written is gone. */
 static void crash(struct world *w)
 {
-	str_clear(&json_log(w->log)->batch);
-	for (int i = 0; i < LOG_STREAM_COUNT; i++) {
-		struct json_log *j = json_log(w->log);
-
-		str_clear(&j->streams[i].line);
-	}
+	str_clear(&file_log(w->log)->batch);
+	for (int i = 0; i < LOG_STREAM_COUNT; i++)
+		line_splitter_clear(&file_log(w->log)->streams[i].lines);
 	w->log->driver->close(w->log);
 	w->log->closed = true;
 	log_unref(w->log);
@@ -336,7 +333,7 @@ static void old_files_are_compressed(struct world *w)
 	open_log(w);
 	for (; i < 300; i += 10) {
 		put_lines(w, i, i + 10);
-		while (json_log(w->log)->compressing)
+		while (file_log(w->log)->compressing)
 			assert_int_equal(task_yield(), 0);
 	}
 	assert_true(exists(w, ".1.gz"));
@@ -476,11 +473,11 @@ static void details_come_from_labels_and_environment(struct world *w)
 	put(w, LOG_STDOUT, "x\n");
 	flush(w);
 	text = content(w, "");
-	assert_contains(text, "\"attrs\":{\"tier\":\"front end\",\"A\":\"1\",\"tag\":"
-			      "\"web/c0ffee\"},\"time\"");
+	assert_contains(text, "\"attrs\":{\"A\":\"1\",\"tag\":\"web/c0ffee\","
+			      "\"tier\":\"front end\"},\"time\"");
 	query.details = true;
 	assert_ok(log_read(w->log, &query, collect, &result, &err), err);
-	assert_string_equal(str_text(&result.details), "tier=front+end,A=1,tag=web%2Fc0ffee");
+	assert_string_equal(str_text(&result.details), "A=1,tag=web%2Fc0ffee,tier=front+end");
 	str_done(&result.text);
 	str_done(&result.details);
 }

@@ -7,15 +7,12 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
-#include "hyperd/logdriver/json_file.h"
-#include "hyperd/logdriver/json_record.h"
+#include "hyperd/logdriver/file_log.h"
 
 #define BLOCK_BYTES (64u * 1024)
-/* A record is a piece of a line, each byte escaped as six at the most, and its attributes. */
-#define RECORD_MAX_BYTES (1u << 20)
 
 struct reader {
-	struct json_log *j;
+	struct file_log *j;
 	const struct log_query *query;
 	int (*fn)(const struct log_record *record, void *arg);
 	void *arg;
@@ -25,23 +22,23 @@ struct reader {
 	uint64_t end_position; /* with until_now: where file end_number ends */
 	unsigned end_number;
 	struct str text; /* read and not yet taken apart */
-	bool skipping;   /* in a line that is too long to be a record */
-	struct json_record record;
+	bool skipping;   /* in what is too long to be a record */
+	struct file_record record;
 };
 
 /* The oldest file that is there. */
-static unsigned oldest(struct json_log *j)
+static unsigned oldest(struct file_log *j)
 {
 	unsigned number = j->rotation;
 
-	while (j->rotation - number + 1 < j->max_files && json_number_exists(j, number - 1))
+	while (j->rotation - number + 1 < j->max_files && file_number_exists(j, number - 1))
 		number--;
 	return number;
 }
 
 static int go_to(struct reader *rd, unsigned number, uint64_t position, struct error *err)
 {
-	int fd = json_open_number(rd->j, number);
+	int fd = file_open_number(rd->j, number);
 
 	if (fd < 0 && fd != -ENOENT)
 		return error_errno(err, -fd, "opening the log");
@@ -55,47 +52,11 @@ static int go_to(struct reader *rd, unsigned number, uint64_t position, struct e
 	return 0;
 }
 
-/*
- * Where the last *LEFT records before END begin. When there are fewer, *LEFT is what is missing and
- * the result is 0.
- */
-static int find_tail(int fd, uint64_t end, uint64_t *left, uint64_t *ret, struct error *err)
-{
-	autofree char *block = malloc(BLOCK_BYTES);
-	uint64_t at = end;
-
-	if (!block)
-		return error_nomem(err);
-	while (at > 0) {
-		size_t n = at < BLOCK_BYTES ? (size_t)at : BLOCK_BYTES;
-		ssize_t got = pread(fd, block, n, (off_t)(at - n));
-
-		if (got != (ssize_t)n)
-			return error_errno(err, got < 0 ? errno : EIO, "reading the log");
-		for (size_t i = n; i > 0; i--) {
-			uint64_t after = at - n + i;
-
-			/* The newline at the very end ends the last record. */
-			if (block[i - 1] != '\n' || after == end)
-				continue;
-			if (--*left == 0) {
-				*ret = after;
-				return 0;
-			}
-		}
-		at -= n;
-	}
-	if (end > 0)
-		--*left;
-	*ret = 0;
-	return 0;
-}
-
 /* Opens the file and position where the reading begins. */
 static int seek_tail(struct reader *rd, struct error *err)
 {
 	uint64_t left = (uint64_t)rd->query->tail, position = 0;
-	struct json_log *j = rd->j;
+	struct file_log *j = rd->j;
 	int r = go_to(rd, j->rotation, j->size, err);
 
 	if (r < 0 || left == 0)
@@ -105,7 +66,7 @@ static int seek_tail(struct reader *rd, struct error *err)
 
 		if (rd->fd < 0)
 			return go_to(rd, rd->number + 1, 0, err);
-		r = find_tail(rd->fd, end, &left, &position, err);
+		r = j->format->find_tail(rd->fd, end, &left, &position, err);
 		if (r < 0)
 			return r;
 		rd->position = position;
@@ -130,7 +91,7 @@ static int give_record(struct reader *rd, const char *line, size_t len)
 	const struct log_query *q = rd->query;
 	struct log_record record;
 
-	if (json_record_parse(line, len, &rd->record) < 0)
+	if (rd->j->format->parse(line, len, &rd->record) < 0)
 		return 0;
 	if (q->since_ns && rd->record.time_ns < q->since_ns)
 		return 0;
@@ -148,25 +109,29 @@ static int give_record(struct reader *rd, const char *line, size_t len)
 	return rd->fn(&record, rd->arg) ? 1 : 0;
 }
 
-/* Takes whole lines off the front of what was read. */
-static int give_lines(struct reader *rd)
+/* Takes whole records off the front of what was read. */
+static int give_records(struct reader *rd)
 {
 	size_t done = 0;
 	int r = 0;
 
 	while (r == 0 && done < rd->text.len) {
-		char *start = rd->text.data + done;
-		char *newline = memchr(start, '\n', rd->text.len - done);
+		ssize_t n = rd->j->format->cut(rd->text.data + done, rd->text.len - done);
 
-		if (!newline)
+		/* Nothing more is found in this file, but in the next. */
+		if (n < 0) {
+			str_clear(&rd->text);
+			return 0;
+		}
+		if (n == 0)
 			break;
 		if (!rd->skipping)
-			r = give_record(rd, start, (size_t)(newline - start));
+			r = give_record(rd, rd->text.data + done, (size_t)n);
 		rd->skipping = false;
-		done += (size_t)(newline - start) + 1;
+		done += (size_t)n;
 	}
 	str_consume(&rd->text, done);
-	if (rd->text.len > RECORD_MAX_BYTES) {
+	if (rd->text.len > FILE_RECORD_MAX_BYTES) {
 		str_clear(&rd->text);
 		rd->skipping = true;
 	}
@@ -204,7 +169,7 @@ static int read_file(struct reader *rd, struct error *err)
 		if (rd->text.failed)
 			return error_nomem(err);
 		rd->position += (uint64_t)n;
-		r = give_lines(rd);
+		r = give_records(rd);
 		if (r)
 			return r;
 		/* Others get their turn while a long log is read. */
@@ -256,11 +221,11 @@ static int read_on(struct reader *rd, struct error *err)
 	}
 }
 
-int json_log_read(struct log *log, const struct log_query *query,
+int file_log_read(struct log *log, const struct log_query *query,
 		  int (*fn)(const struct log_record *record, void *arg), void *arg,
 		  struct error *err)
 {
-	struct json_log *j = json_log(log);
+	struct file_log *j = file_log(log);
 	struct reader rd = { .j = j, .query = query, .fn = fn, .arg = arg, .fd = -1 };
 	int r;
 
@@ -277,6 +242,6 @@ int json_log_read(struct log *log, const struct log_query *query,
 	if (rd.fd >= 0)
 		close(rd.fd);
 	str_done(&rd.text);
-	json_record_done(&rd.record);
+	file_record_done(&rd.record);
 	return r < 0 ? r : 0;
 }

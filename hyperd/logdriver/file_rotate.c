@@ -7,11 +7,11 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "hyperd/logdriver/json_file.h"
+#include "hyperd/logdriver/file_log.h"
 
 #define COPY_BYTES (64u * 1024)
 
-int json_open_current(struct json_log *j, struct error *err)
+int file_open_current(struct file_log *j, struct error *err)
 {
 	struct stat st;
 	int fd = openat(j->dir_fd, j->name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
@@ -33,7 +33,7 @@ int json_open_current(struct json_log *j, struct error *err)
 }
 
 /* Both forms of an older file get their next name; missing ones are fine. */
-static void rename_older(struct json_log *j, unsigned from)
+static void rename_older(struct file_log *j, unsigned from)
 {
 	static const char *const suffixes[] = { "", ".gz" };
 
@@ -53,7 +53,7 @@ static void rename_older(struct json_log *j, unsigned from)
 struct compression {
 	int dir_fd; /* owned */
 	char *from, *to, *temporary;
-	struct json_log *j; /* referenced; not for the worker */
+	struct file_log *j; /* referenced; not for the worker */
 };
 
 static int compress_file(int from, int to)
@@ -114,8 +114,8 @@ static void compress_task(void *arg)
 	free(c);
 }
 
-/* In the background: until it is done, files keep their names (json_write() does not rotate). */
-static void compress_newest(struct json_log *j)
+/* In the background: until it is done, files keep their names (is_full() says no). */
+static void compress_newest(struct file_log *j)
 {
 	struct compression *c = calloc(1, sizeof(*c));
 
@@ -140,7 +140,7 @@ static void compress_newest(struct json_log *j)
 	free(c);
 }
 
-int json_rotate(struct json_log *j, struct error *err)
+int file_rotate(struct file_log *j, struct error *err)
 {
 	autofree char *first = strf("%s.1", j->name);
 	int r;
@@ -155,11 +155,11 @@ int json_rotate(struct json_log *j, struct error *err)
 		r = renameat(j->dir_fd, j->name, j->dir_fd, first);
 	if (r < 0 && errno != ENOENT)
 		return error_errno(err, errno, "rotating '%s'", j->path);
-	r = json_open_current(j, err);
+	r = file_open_current(j, err);
 	if (r < 0)
 		return r;
 	j->rotation++;
-	json_state_save(j);
+	file_log_save_state(j);
 	if (j->compress && j->max_files > 1)
 		compress_newest(j);
 	return 0;
@@ -195,7 +195,7 @@ static int unpack_job(void *arg)
 }
 
 /* A compressed file is read from an unpacked copy without a name. */
-static int open_compressed(struct json_log *j, const char *name)
+static int open_compressed(struct file_log *j, const char *name)
 {
 	autoclose int from = openat(j->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), to = -1;
 	struct unpacking u;
@@ -211,7 +211,7 @@ static int open_compressed(struct json_log *j, const char *name)
 	return r < 0 ? r : steal_fd(&to);
 }
 
-int json_open_number(struct json_log *j, unsigned number)
+int file_open_number(struct file_log *j, unsigned number)
 {
 	unsigned age = j->rotation - number;
 	autofree char *plain = age ? strf("%s.%u", j->name, age) : strdup(j->name);
@@ -228,7 +228,7 @@ int json_open_number(struct json_log *j, unsigned number)
 	return errno == ENOENT && age ? open_compressed(j, packed) : -errno;
 }
 
-bool json_number_exists(struct json_log *j, unsigned number)
+bool file_number_exists(struct file_log *j, unsigned number)
 {
 	unsigned age = j->rotation - number;
 	autofree char *plain = age ? strf("%s.%u", j->name, age) : strdup(j->name);
