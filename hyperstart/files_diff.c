@@ -55,20 +55,15 @@ static bool is_mount_point(const char *path, const struct stat *st, bool below)
 	return false;
 }
 
-/* Making one has changed the directory's time. */
-static bool holds_mount_point(const char *path, int upper_fd)
+/* Whether it is one of those that mount points are made in. */
+static bool is_mount_parent(const char *path)
 {
 	size_t len = strlen(path);
 
-	for (size_t i = 0; i < ARRAY_SIZE(mount_points); i++) {
-		const char *p = mount_points[i].path, *name = p + len + (len != 0);
-		struct stat st;
-
-		if (strncmp(p, path, len) == 0 && (!len || p[len] == '/') && !strchr(name, '/') &&
-		    fstatat(upper_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    is_mount_point(p, &st, false))
+	for (size_t i = 0; i < ARRAY_SIZE(mount_points); i++)
+		if (strncmp(mount_points[i].path, path, len) == 0 &&
+		    mount_points[i].path[len] == '/')
 			return true;
-	}
 	return false;
 }
 
@@ -102,8 +97,8 @@ static int tell(struct diff *d, const char *path, enum tree_type type, bool belo
 }
 
 /*
- * The directory that something is to be told in. Docker tells of one in which something was made or
- * deleted whatever its times say; a layer holds all those on the way to what it changes.
+ * The directories on the way to what is changed: Docker tells of all of them, and a layer holds
+ * them, so that what they are is known without the layers below.
  */
 static int parent_first(struct diff *d, struct level *level, struct error *err)
 {
@@ -116,12 +111,12 @@ static int parent_first(struct diff *d, struct level *level, struct error *err)
 	path = strndup(str_text(&d->path), level->path_len);
 	if (!path)
 		return error_nomem(err);
-	if (d->mode == TELL)
-		return tell(d, path, TREE_DIRECTORY, true, err);
 	r = parent_first(d, level->up, err);
-	return r < 0 ? r
-		     : files_send_named(d->child, level->up->upper_fd, level->name, &level->st,
-					path, err);
+	if (r < 0)
+		return r;
+	return d->mode == TELL ? tell(d, path, TREE_DIRECTORY, true, err)
+			       : files_send_named(d->child, level->up->upper_fd, level->name,
+						  &level->st, path, err);
 }
 
 static int deleted(struct diff *d, struct level *level, const char *name, struct error *err)
@@ -159,15 +154,14 @@ static int send_changed(struct diff *d, struct level *level, const char *name,
 static int changed(struct diff *d, struct level *level, const char *name, const struct stat *st,
 		   bool below, struct error *err)
 {
-	int r = 0;
+	int r;
 
 	if (d->mode == COUNT) {
 		if (S_ISREG(st->st_mode) && !files_links_seen(d->links, st, ""))
 			d->bytes += (uint64_t)st->st_size;
 		return 0;
 	}
-	if (d->mode == SEND || !below)
-		r = parent_first(d, level, err);
+	r = parent_first(d, level, err);
 	if (r < 0)
 		return r;
 	if (d->mode == SEND)
@@ -190,13 +184,19 @@ static bool is_opaque(int fd)
 	       value[0] == 'y';
 }
 
-static bool same_directory(const struct stat *a, const struct stat *b, bool ignore_time)
+/* Docker's comparison: the times of directories do not count. */
+static bool same_attributes(const struct stat *a, const struct stat *b)
 {
-	return S_ISDIR(b->st_mode) && a->st_mode == b->st_mode && a->st_uid == b->st_uid &&
-	       a->st_gid == b->st_gid &&
-	       (ignore_time || (a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-				/* Not every file system keeps the rest. */
-				(a->st_mtim.tv_nsec == b->st_mtim.tv_nsec || !b->st_mtim.tv_nsec)));
+	return a->st_mode == b->st_mode && a->st_uid == b->st_uid && a->st_gid == b->st_gid;
+}
+
+/* A file that was copied up for somebody who then did not change it. */
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return same_attributes(a, b) && a->st_rdev == b->st_rdev && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       (a->st_mtim.tv_nsec == b->st_mtim.tv_nsec || !b->st_mtim.tv_nsec ||
+		!a->st_mtim.tv_nsec);
 }
 
 static int walk(struct diff *d, struct level *level, unsigned depth, struct error *err);
@@ -249,11 +249,9 @@ static int directory(struct diff *d, struct level *parent, const char *name, con
 		return errno == ENOENT ? 0 : error_errno(err, errno, "'%s'", d->path.data);
 	if (depth >= DEPTH_MAX)
 		return error_set(err, ERROR_LIMIT, "directories more than %d deep", DEPTH_MAX);
-	ours = holds_mount_point(d->path.data, upper);
 	/* One that we made: it counts when something else is in it. */
-	if (!below && (ours || is_mount_point(d->path.data, st, false)))
-		;
-	else if (!below || !same_directory(st, below, ours)) {
+	ours = !below && (is_mount_parent(d->path.data) || is_mount_point(d->path.data, st, false));
+	if (!ours && (!below || !same_attributes(st, below))) {
 		r = changed(d, parent, name, st, below != NULL, err);
 		level.sent = true;
 	}
@@ -288,7 +286,8 @@ static int one(struct diff *d, struct level *level, const char *name, unsigned d
 			      d->path.data, TREE_MAX_PATH_BYTES);
 	else if (S_ISDIR(st.st_mode))
 		r = directory(d, level, name, &st, is_below ? &below : NULL, depth, err);
-	else if (!is_mount_point(d->path.data, &st, is_below))
+	else if (!is_mount_point(d->path.data, &st, is_below) &&
+		 !(d->mode == TELL && is_below && same_file(&st, &below)))
 		r = changed(d, level, name, &st, is_below, err);
 	path_pop(d, len);
 	return r;
