@@ -70,6 +70,7 @@ struct pod {
 	bool set_up;             /* PodSetup was sent to this sandbox */
 	bool serving;            /* it runs only for the pod's files (pod_serve.c) */
 	unsigned held, holds;    /* by whom files are read and written now; and ever */
+	bool thawed;             /* goes on though it is paused, its containers frozen */
 	uint64_t asked_ns, ready_ns, started_mono_ns; /* monotonic, of the last start */
 	struct sandbox_timing timing;
 };
@@ -106,8 +107,10 @@ struct container {
 	struct process_config config;
 	enum container_state state;
 	bool oom_killed, manually_stopped, removing, removed;
-	bool in_agent;         /* the sandbox's agent knows it */
-	bool stands;           /* it was made there only for its files */
+	bool in_agent;   /* the sandbox's agent knows it */
+	bool stands;     /* it was made there only for its files */
+	bool size_known; /* of a stopped one: changed_bytes is what its files take */
+	uint64_t changed_bytes;
 	bool restart_canceled; /* the next exit is the last */
 	int exit_code, pid;
 	char *error;

@@ -50,7 +50,8 @@ static void end_task(void *arg)
 
 /* ------------------------------------------------------------------ holding */
 
-static int set_frozen(struct container *c, bool frozen, struct error *err)
+static int post_frozen(struct container *c, bool frozen, struct agent_ticket *ticket,
+		       struct error *err)
 {
 	Hyper__Request request = HYPER__REQUEST__INIT;
 	Hyper__ContainerPause body = HYPER__CONTAINER_PAUSE__INIT;
@@ -62,7 +63,70 @@ static int set_frozen(struct container *c, bool frozen, struct error *err)
 	body.paused = frozen;
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_PAUSE;
 	request.container_pause = &body;
-	return agent_call(agent, &request, deadline_in_ms(AGENT_CALL_MS), NULL, err);
+	return agent_post(agent, &request, ticket, err);
+}
+
+static int set_frozen(struct container *c, bool frozen, struct error *err)
+{
+	struct agent_ticket ticket;
+	int r = post_frozen(c, frozen, &ticket, err);
+
+	return r < 0 ? r
+		     : agent_wait(sandbox_agent(c->pod->sandbox), &ticket,
+				  deadline_in_ms(AGENT_CALL_MS), NULL, err);
+}
+
+/*
+ * A pod that is paused whole answers nothing, its agent included: it goes on, with its containers
+ * frozen one by one, told so before it does.
+ */
+static int thaw(struct pod *pod, struct error *err)
+{
+	uint64_t deadline = deadline_in_ms(AGENT_CALL_MS);
+	struct agent_ticket *tickets;
+	struct container *c;
+	size_t count = 0, n = 0;
+	int r = 0;
+
+	list_for_each(node, &pod->containers)
+		count++;
+	tickets = calloc(count + 1, sizeof(*tickets));
+	if (!tickets)
+		return error_nomem(err);
+	list_for_each_entry(c, &pod->containers, pod_node) {
+		if (r == 0 && c->state == CONTAINER_PAUSED)
+			r = post_frozen(c, true, &tickets[n], err);
+		if (r == 0 && c->state == CONTAINER_PAUSED)
+			n++;
+	}
+	if (r == 0)
+		r = sandbox_pause(pod->sandbox, false, err);
+	pod->thawed = r == 0;
+	for (size_t i = 0; i < n; i++) {
+		/* One that has ended cannot be frozen. */
+		if (r == 0)
+			agent_wait(sandbox_agent(pod->sandbox), &tickets[i], deadline, NULL, NULL);
+		else
+			agent_forget(sandbox_agent(pod->sandbox), &tickets[i]);
+	}
+	free(tickets);
+	return r;
+}
+
+static void freeze_again(struct pod *pod)
+{
+	struct error err = { 0 };
+	struct container *c;
+
+	pod->thawed = false;
+	if (!pod->sandbox || pod->sandbox_dead)
+		return;
+	list_for_each_entry(c, &pod->containers, pod_node) {
+		if (c->in_agent)
+			set_frozen(c, false, NULL);
+	}
+	if (pod->state == POD_PAUSED && sandbox_pause(pod->sandbox, true, &err) < 0)
+		log_warn("pod %s: pausing it again: %s", pod->name, err.message);
 }
 
 static int hold_locked(struct container *c, bool standing, bool freeze, bool *ret_frozen,
@@ -77,6 +141,10 @@ static int hold_locked(struct container *c, bool standing, bool freeze, bool *re
 		return error_set(err, ERROR_UNAVAILABLE, "hyperd is shutting down");
 	if (pod->sandbox && pod->sandbox_dead)
 		pod_end_sandbox(pod, 0, POD_FAILED);
+	if (pod->sandbox && pod->state == POD_PAUSED && !pod->thawed)
+		r = thaw(pod, err);
+	if (r < 0)
+		return r;
 	if (!pod->sandbox || (standing && !container_is_running(c) && !c->stands))
 		r = pod_start_serving(pod, c, standing && !c->stands, err);
 	if (r == 0 && freeze && container_is_running(c) && c->state != CONTAINER_PAUSED) {
@@ -113,13 +181,13 @@ void pod_release(struct container *c, bool frozen)
 	if (--pod->held == 0 && pod->serving) {
 		if (engine_task(pod->engine, "serving-end", end_task, pod_ref(pod), NULL) < 0)
 			pod_unref(pod);
-	} else if (!pod->held && pod->sandbox && !pod_has_live_containers(pod)) {
+	} else if (!pod->held && (pod->thawed || !pod_has_live_containers(pod))) {
+		pod_lock(pod, NULL);
+		if (!pod->held && pod->thawed)
+			freeze_again(pod);
 		/* It would have ended with its last container. */
-		if (pod_lock(pod, NULL) == 0) {
-			if (!pod->held)
-				pod_settle(pod);
-			pod_unlock(pod);
-		}
+		pod_settle(pod);
+		pod_unlock(pod);
 	}
 	task_shield(old);
 }
