@@ -110,6 +110,8 @@ json_t *api_container_mounts(struct container *container);
 json_t *api_volume_json(struct volume *volume);
 json_t *api_volumes_df(struct http_request *request); /* task */
 json_t *api_container_summary(struct container *container, unsigned version);
+/* docker/container_files.c. Task: SizeRw and SizeRootFs; what cannot be had is 0. */
+void api_add_sizes(json_t *object, struct container *container);
 /* docker/images.c */
 json_t *api_image_summary(struct image_store *images, struct image *image, unsigned version);
 json_t *api_image_labels(struct image *image);

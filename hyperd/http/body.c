@@ -110,6 +110,9 @@ int http_body_json(struct http_request *request, json_t **ret, struct error *err
 		return r;
 	if (strspn(text, " \t\r\n") == len)
 		return 0;
+	/* How Go's clients write that there is nothing. */
+	if (str_starts(text, "null") && 4 + strspn(text + 4, " \t\r\n") == len)
+		return 0;
 	return json_parse(text, len, ret, err);
 }
 

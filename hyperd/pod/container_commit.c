@@ -147,7 +147,8 @@ static int check_reference(const char *text, struct error *err)
 	int r = text && *text ? reference_parse(text, &reference, err) : 0;
 
 	if (r == 0 && reference.digest)
-		r = error_set(err, ERROR_INVALID, "cannot tag with digest: '%.300s'", text);
+		r = error_set(err, ERROR_INVALID,
+			      "refusing to create a tag with a digest reference");
 	return r;
 }
 

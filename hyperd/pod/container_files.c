@@ -67,25 +67,39 @@ int container_export(struct container *c, tar_sink_fn *write, void *arg, struct 
 	return r;
 }
 
-int container_sizes(struct container *c, struct container_sizes *ret, struct error *err)
+static int ask_usage(struct container *c, uint64_t *ret, struct error *err)
 {
 	const struct files_options options = { .task = HYPER__FILES_TASK__FILES_USAGE };
 	autoptr(files_close) struct files *files = NULL;
 	autotree struct tree_entry e = { 0 };
+	int r = files_open(c, &options, &files, err);
+
+	if (r == 0)
+		r = files_next(files, &e, err);
+	if (r == 0 && e.type != TREE_STAT)
+		r = error_set(err, ERROR_INVALID, "the agent did not say how much there is");
+	*ret = e.size_bytes;
+	return r;
+}
+
+int container_sizes(struct container *c, struct container_sizes *ret, struct error *err)
+{
+	bool live = container_is_live(c);
+	uint64_t bytes = 0;
 	int r = 0;
 
-	ret->changed_bytes = 0;
+	/* A sandbox begins for it: once, until something can have changed. */
+	if (!live && c->size_known)
+		bytes = c->changed_bytes;
 	/* One that has never had a sandbox has no files of its own. */
-	if (c->pod->storage_used || c->pod->sandbox)
-		r = files_open(c, &options, &files, err);
-	if (r == 0 && files)
-		r = files_next(files, &e, err);
-	if (r == 0 && files && e.type != TREE_STAT)
-		r = error_set(err, ERROR_INVALID, "the agent did not say how much there is");
+	else if (c->pod->storage_used || c->pod->sandbox)
+		r = ask_usage(c, &bytes, err);
 	if (r < 0)
 		return r;
-	ret->changed_bytes = e.size_bytes;
-	ret->root_bytes = ret->changed_bytes + (c->image ? image_size_bytes(c->image) : 0);
+	c->size_known = !live && !container_is_live(c);
+	c->changed_bytes = bytes;
+	ret->changed_bytes = bytes;
+	ret->root_bytes = bytes + (c->image ? image_size_bytes(c->image) : 0);
 	return 0;
 }
 
@@ -375,6 +389,7 @@ int container_archive_put(struct container *c, const struct archive_put *put, ta
 	if (r == 0)
 		r = tar_reader_new(read_plain, &plain, &reader, err);
 	u = (struct unpacking){ files, reader };
+	c->size_known = false;
 	if (r == 0)
 		r = put_all(&u, err);
 	if (r == 0)

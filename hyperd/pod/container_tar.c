@@ -1,6 +1,7 @@
 #include "hyperd/pod/container_tar.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/str.h"
 
@@ -37,6 +38,13 @@ static int make_link(const struct tar_out *out, const struct tree_entry *e, char
 	return *ret ? 0 : error_nomem(err);
 }
 
+/* Docker's archives have the type in the mode too. */
+static const uint32_t formats[TREE_TYPE_COUNT] = {
+	[TREE_FILE] = S_IFREG,      [TREE_DIRECTORY] = S_IFDIR, [TREE_SYMLINK] = S_IFLNK,
+	[TREE_HARD_LINK] = S_IFREG, [TREE_CHARACTER] = S_IFCHR, [TREE_BLOCK] = S_IFBLK,
+	[TREE_FIFO] = S_IFIFO,      [TREE_DELETED] = S_IFREG,   [TREE_OPAQUE] = S_IFREG,
+};
+
 static const char tar_types[TREE_TYPE_COUNT] = {
 	[TREE_FILE] = TAR_FILE,           [TREE_DIRECTORY] = TAR_DIRECTORY,
 	[TREE_SYMLINK] = TAR_SYMLINK,     [TREE_HARD_LINK] = TAR_HARD_LINK,
@@ -68,7 +76,7 @@ static int write_one(struct tar_out *out, struct files *files, const struct tree
 	autofree char *name = make_name(out, e), *link = NULL;
 	struct tar_entry entry = {
 		.type = (enum tar_type)tar_types[e->type],
-		.mode = e->mode & 07777,
+		.mode = (e->mode & 07777) | formats[e->type],
 		.uid = e->uid,
 		.gid = e->gid,
 		.mtime_s = e->mtime_s,

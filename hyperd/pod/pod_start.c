@@ -270,7 +270,7 @@ static int post_create(struct burst *burst, struct container *c, Hyper__Containe
 	if (r < 0)
 		return r;
 	c->in_agent = true;
-	c->stands = false;
+	c->stands = c->size_known = false;
 	request.body_case = HYPER__REQUEST__BODY_CONTAINER_CREATE;
 	request.container_create = create;
 	r = post(burst, c, &request, false, err);

@@ -4,6 +4,7 @@
 
 #include "base/base64.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
 #include "hyperd/image/changes.h"
@@ -30,10 +31,12 @@ int docker_container_changes(struct http_request *request, struct error *err)
 static int send_archive(void *arg, const void *data, size_t len, struct error *err)
 {
 	struct http_request *request = arg;
+	bool export = request->method == HTTP_GET_BIT && !http_query(request, "path");
 	int r = 0;
 
 	if (!request->head_sent)
-		r = http_stream_begin(request, 200, "application/x-tar");
+		r = http_stream_begin(request, 200,
+				      export ? "application/octet-stream" : "application/x-tar");
 	if (r == 0)
 		r = http_stream_write(request, data, len);
 	return r < 0 ? error_errno(err, -r, "sending the archive") : 0;
@@ -45,6 +48,17 @@ int docker_container_export(struct http_request *request, struct error *err)
 	int r = api_container(request, &container, err);
 
 	return r < 0 ? r : container_export(container, send_archive, request, err);
+}
+
+void api_add_sizes(json_t *object, struct container *container)
+{
+	struct container_sizes sizes = { 0 };
+	struct error err = { 0 };
+
+	if (container_sizes(container, &sizes, &err) < 0 && err.kind != ERROR_NOT_FOUND)
+		log_warn("container %s: its size: %s", container_name(container), err.message);
+	json_object_set_new(object, "SizeRw", json_integer((json_int_t)sizes.changed_bytes));
+	json_object_set_new(object, "SizeRootFs", json_integer((json_int_t)sizes.root_bytes));
 }
 
 /* ------------------------------------------------------------------ archive */
@@ -201,8 +215,10 @@ int docker_commit(struct http_request *request, struct error *err)
 
 	if (r == 0 && config && !json_is_object(config) && !json_is_null(config))
 		r = error_set(err, ERROR_INVALID, "expected an object as the configuration");
+	if (r == 0 && (!name || !*name))
+		r = error_set(err, ERROR_INVALID, "invalid name or ID supplied: \"\"");
 	if (r == 0)
-		r = container_get(api_engine(request), name ? name : "", &container, err);
+		r = container_get(api_engine(request), name, &container, err);
 	if (r < 0)
 		return r;
 	if (!json_is_object(config)) {

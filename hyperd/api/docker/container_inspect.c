@@ -355,10 +355,7 @@ json_t *api_container_inspect(struct container *container, bool size, unsigned v
 	json_object_set_new(root, "GraphDriver",
 			    json_pack("{s:s,s:{}}", "Name", "overlay", "Data"));
 	if (size) {
-		json_object_set_new(root, "SizeRw", json_integer(0));
-		json_object_set_new(root, "SizeRootFs",
-				    json_integer((json_int_t)image_size_bytes(
-					    container_image(container))));
+		api_add_sizes(root, container);
 	}
 	json_object_set_new(root, "Mounts", api_container_mounts(container));
 	json_object_set_new(root, "Config", api_container_config(container));

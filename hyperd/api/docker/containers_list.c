@@ -252,10 +252,7 @@ static void list_one(struct container *container, void *arg)
 		return;
 	summary = api_container_summary(container, api_version(list->request));
 	if (list->size) {
-		json_object_set_new(summary, "SizeRw", json_integer(0));
-		json_object_set_new(summary, "SizeRootFs",
-				    json_integer((json_int_t)image_size_bytes(
-					    container_image(container))));
+		api_add_sizes(summary, container);
 	}
 	json_array_append_new(list->array, summary);
 }

@@ -255,9 +255,7 @@ static void df_container(struct container *container, void *arg)
 	struct df *df = arg;
 	json_t *summary = api_container_summary(container, api_version(df->request));
 
-	json_object_set_new(summary, "SizeRw", json_integer(0));
-	json_object_set_new(summary, "SizeRootFs",
-			    json_integer((json_int_t)image_size_bytes(container_image(container))));
+	api_add_sizes(summary, container);
 	json_array_append_new(df->containers, summary);
 }
 
