@@ -40,6 +40,7 @@ struct mux {
 
 	struct list streams;
 	unsigned stream_count;
+	struct mux_stream *called; /* whose callbacks run; NULL once they have closed it */
 };
 
 struct mux_stream {
@@ -48,7 +49,6 @@ struct mux_stream {
 	const struct mux_stream_events *events; /* borrowed */
 	void *owner;
 	uint32_t id;
-	bool *closed_flag; /* set when closed inside a callback */
 
 	/*
 	 * Sending: bytes [acknowledged, acknowledged + kept.len) are kept; those before `sent` are
@@ -279,6 +279,7 @@ static void data_read(struct mux_stream *s)
 
 static void ack_read(struct mux_stream *s)
 {
+	struct mux *mux = s->mux;
 	uint64_t upto = s->mux->header.offset, limit = s->held ? end_offset(s) : s->sent;
 	bool was_held = s->held, end = false;
 
@@ -310,17 +311,14 @@ static void ack_read(struct mux_stream *s)
 	if (s->sent < end_offset(s) || (s->ended && !s->end_sent) || was_held)
 		stream_wants_to_send(s);
 
-	bool closed = false;
-
-	s->closed_flag = &closed;
+	mux->called = s;
 	if (s->wants_room && mux_stream_room(s) && !s->ended) {
 		s->wants_room = false;
 		s->events->writable(s);
 	}
-	if (!closed && mux_stream_drained(s) && s->events->drained)
+	if (mux->called && mux_stream_drained(s) && s->events->drained)
 		s->events->drained(s);
-	if (!closed)
-		s->closed_flag = NULL;
+	mux->called = NULL;
 }
 
 static void eof_read(struct mux_stream *s)
@@ -623,8 +621,8 @@ void mux_stream_close(struct mux_stream *s)
 	if (!s)
 		return;
 	last_ack(s);
-	if (s->closed_flag)
-		*s->closed_flag = true;
+	if (s->mux->called == s)
+		s->mux->called = NULL;
 	list_remove(&s->node);
 	list_remove(&s->sending_node);
 	s->mux->stream_count--;
