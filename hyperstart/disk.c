@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "hyperstart/agent.h"
 #include "hyperstart/block.h"
+#include "hyperstart/prepared.h"
 #include "hyperstart/process.h"
 
 static int mount_block(struct agent *agent, const Hyper__DiskSetup *setup, struct error *err)
@@ -118,6 +119,8 @@ int disk_setup_handle(struct request *request, struct error *err)
 		r = use_directory(agent, setup->directory, err);
 	if (r == 0)
 		r = make_dirs(agent, err);
+	if (r == 0 && setup->existing && *setup->prepared_owner)
+		r = prepared_recover(agent, setup->prepared_owner, err);
 	if (r < 0) {
 		if (agent->disk_mounted)
 			umount2(DISK_DIR, MNT_DETACH);

@@ -76,6 +76,21 @@ void prepared_settle(struct agent *agent)
 		log_error("naming the files of container '%s': %s", c->id, strerror(errno));
 }
 
+int prepared_recover(struct agent *agent, const char *owner, struct error *err)
+{
+	autofree char *from = strf("%s/containers/" PREPARED_ID, agent->disk_path);
+	autofree char *to = strf("%s/containers/%s", agent->disk_path, owner);
+	int r = container_name_check(owner, "container", err);
+
+	if (r < 0)
+		return r;
+	if (!from || !to)
+		return error_nomem(err);
+	if (access(to, F_OK) < 0 && rename(from, to) < 0 && errno != ENOENT)
+		return error_errno(err, errno, "naming the files of container '%s'", owner);
+	return 0;
+}
+
 static void settle_later(struct loop_timer *timer)
 {
 	prepared_settle(container_of(timer, struct agent, prepared_timer));

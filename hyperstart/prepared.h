@@ -28,6 +28,8 @@ int prepared_take(struct container *container, Hyper__ContainerCreate *spec, str
  * clone, and at the latest when something else is to happen to the disk.
  */
 void prepared_settle(struct agent *agent);
+/* Gives OWNER, of an earlier boot that ended too early for it, its files. */
+int prepared_recover(struct agent *agent, const char *owner, struct error *err);
 /* In its process: the program and its interpreter are read, so that they are in the template's
  * memory. */
 void prepared_read_program(const Hyper__Process *process);

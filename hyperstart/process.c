@@ -167,6 +167,7 @@ static void start_succeeded(struct process *p)
 	if (!start)
 		return;
 	body.pid = p->pid;
+	body.prepared = p->container->was_prepared && p == p->container->main;
 	reply.body_case = HYPER__REPLY__BODY_CONTAINER_STARTED;
 	reply.container_started = &body;
 	request_reply(start, &reply);

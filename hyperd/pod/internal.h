@@ -107,9 +107,10 @@ struct container {
 	struct process_config config;
 	enum container_state state;
 	bool oom_killed, manually_stopped, removing, removed;
-	bool in_agent;   /* the sandbox's agent knows it */
-	bool stands;     /* it was made there only for its files */
-	bool size_known; /* of a stopped one: changed_bytes is what its files take */
+	bool in_agent;      /* the sandbox's agent knows it */
+	bool stands;        /* it was made there only for its files */
+	bool took_prepared; /* its files were another's while it started */
+	bool size_known;    /* of a stopped one: changed_bytes is what its files take */
 	uint64_t changed_bytes;
 	bool restart_canceled; /* the next exit is the last */
 	int exit_code, pid;

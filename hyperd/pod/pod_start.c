@@ -141,6 +141,17 @@ static int add_shares(struct pod *pod, const struct pod_shares *shares, struct e
 	return shares->count ? sandbox_add_shares(pod->sandbox, list, shares->count, err) : 0;
 }
 
+static const char *prepared_owner(const struct pod *pod)
+{
+	struct container *c;
+
+	list_for_each_entry(c, &pod->containers, pod_node) {
+		if (c->took_prepared)
+			return c->id;
+	}
+	return NULL;
+}
+
 static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 			 const struct pod_shares *shares, const Hyper__ContainerCreate *prepare,
 			 struct error *err)
@@ -162,6 +173,7 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 		.shares = list,
 		.share_count = shares->count,
 		.prepare = prepare,
+		.prepared_owner = prepared_owner(pod),
 	};
 	int r = storage && list ? prepare_storage(pod, storage, err) : error_nomem(err);
 
@@ -315,6 +327,12 @@ static int name_failure(const struct burst *burst, const struct container *c, in
 }
 
 /* Waits for every reply; the first failure is the burst's. */
+static void note_started(struct container *c, const Hyper__ContainerStarted *started)
+{
+	c->pid = started->pid;
+	c->took_prepared |= started->prepared;
+}
+
 static int wait_burst(struct burst *burst, struct error *err)
 {
 	uint64_t deadline = deadline_in_ms(AGENT_START_MS);
@@ -331,7 +349,7 @@ static int wait_burst(struct burst *burst, struct error *err)
 		list_remove(&p->node);
 		if (r == 0 && p->is_start &&
 		    reply->body_case == HYPER__REPLY__BODY_CONTAINER_STARTED)
-			p->container->pid = reply->container_started->pid;
+			note_started(p->container, reply->container_started);
 		if (r < 0 && result == 0) {
 			result = name_failure(burst, p->container, r, &why);
 			error_copy(err, &why);

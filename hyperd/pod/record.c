@@ -55,6 +55,8 @@ json_t *container_record(const struct container *c)
 	set_time(record, "startedNs", c->started_ns);
 	set_time(record, "finishedNs", c->finished_ns);
 	set_text(record, "error", c->error);
+	if (c->took_prepared)
+		json_object_set_new(record, "tookPrepared", json_true());
 	return record;
 }
 
@@ -162,6 +164,7 @@ int container_from_record(struct engine *engine, json_t *record, enum container_
 	c->restart_count = (unsigned)json_integer_value(json_object_get(record, "restartCount"));
 	c->manually_stopped = json_is_true(json_object_get(record, "manuallyStopped"));
 	c->oom_killed = json_is_true(json_object_get(record, "oomKilled"));
+	c->took_prepared = json_is_true(json_object_get(record, "tookPrepared"));
 	c->created_ns = get_time(record, "createdNs");
 	c->started_ns = get_time(record, "startedNs");
 	c->finished_ns = get_time(record, "finishedNs");

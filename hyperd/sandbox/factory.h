@@ -208,7 +208,9 @@ void machine_config(const struct shape *shape, struct vm_disk *disks, char (*ser
 		    struct vm_config *ret);
 int machine_post_resume(struct agent *agent, bool clock, struct agent_ticket *ticket,
 			struct error *err);
-int machine_setup_disk(struct agent *agent, bool existing, uint64_t deadline_ns, struct error *err);
+/* PREPARED_OWNER as in struct sandbox_config. */
+int machine_setup_disk(struct agent *agent, bool existing, const char *prepared_owner,
+		       uint64_t deadline_ns, struct error *err);
 
 /* ------------------------------------------------------------------ sandboxes */
 

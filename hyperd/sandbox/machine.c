@@ -55,13 +55,16 @@ int machine_post_resume(struct agent *agent, bool clock, struct agent_ticket *ti
 	return r;
 }
 
-int machine_setup_disk(struct agent *agent, bool existing, uint64_t deadline_ns, struct error *err)
+int machine_setup_disk(struct agent *agent, bool existing, const char *prepared_owner,
+		       uint64_t deadline_ns, struct error *err)
 {
 	Hyper__Request request = HYPER__REQUEST__INIT;
 	Hyper__DiskSetup setup = HYPER__DISK_SETUP__INIT;
 
 	setup.block_serial = (char *)POD_DISK_SERIAL;
 	setup.existing = existing;
+	if (prepared_owner)
+		setup.prepared_owner = (char *)prepared_owner;
 	request.body_case = HYPER__REQUEST__BODY_DISK_SETUP;
 	request.disk_setup = &setup;
 	return agent_call(agent, &request, deadline_ns, NULL, err);

@@ -70,7 +70,9 @@ struct sandbox_config {
 	enum sandbox_isolation isolation;
 	const char
 		*storage; /* absolute directory of the pod's writable storage, made when missing */
-	bool storage_existing;  /* an earlier sandbox of this pod has used it */
+	bool storage_existing; /* an earlier sandbox of this pod has used it */
+	/* The container that has taken the one made ahead, when that sandbox said so; or NULL. */
+	const char *prepared_owner;
 	unsigned vcpus;         /* 0: 1 */
 	uint64_t memory_bytes;  /* guest memory of a VM, memory limit of a namespace pod; 0: default
 				 */

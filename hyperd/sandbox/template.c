@@ -372,7 +372,7 @@ static int fill(struct build *b, struct error *err)
 		r = layers_add(b->factory, b->machine.agent, shape->streamed, shape->streamed_count,
 			       NULL, false, deadline_ns, err);
 	if (r == 0 && shape->disk_mounted)
-		r = machine_setup_disk(b->machine.agent, false, deadline_ns, err);
+		r = machine_setup_disk(b->machine.agent, false, NULL, deadline_ns, err);
 	if (r == 0)
 		r = trim_memory(b->machine.agent, deadline_ns, err);
 	if (r == 0 && shape->disk_mounted && shape->prepare)

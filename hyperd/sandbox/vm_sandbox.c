@@ -197,8 +197,8 @@ static int start_clone(struct sandbox *s, const struct sandbox_config *config, s
 		return r;
 	note_start(s, spawned_ns);
 	if (!t->disk_mounted)
-		r = machine_setup_disk(s->machine.agent, true, deadline_in_ms(REQUEST_DEADLINE_MS),
-				       err);
+		r = machine_setup_disk(s->machine.agent, true, config->prepared_owner,
+				       deadline_in_ms(REQUEST_DEADLINE_MS), err);
 	s->timing.layers_ns = sandbox_since(s);
 	if (r < 0)
 		machine_end(&s->machine);
@@ -242,7 +242,8 @@ static int start_cold(struct sandbox *s, const struct sandbox_config *config,
 		r = layers_add(s->factory, s->machine.agent, shape->streamed, shape->streamed_count,
 			       NULL, false, deadline_ns, err);
 	if (r == 0)
-		r = machine_setup_disk(s->machine.agent, !shape->disk_mounted, deadline_ns, err);
+		r = machine_setup_disk(s->machine.agent, !shape->disk_mounted,
+				       config->prepared_owner, deadline_ns, err);
 	s->timing.layers_ns = sandbox_since(s);
 	if (r < 0)
 		machine_end(&s->machine);

@@ -55,9 +55,10 @@ struct world {
 	struct error why;
 	struct str output;
 	bool output_ended;
-	uint64_t prepared_key; /* of the containers that are made; 0: none is made ahead */
-	int record_fd;         /* where a daemon that is going to be killed writes its record */
-	json_t *record;        /* and what it wrote */
+	const char *prepared_owner; /* at the next start */
+	uint64_t prepared_key;      /* of the containers that are made; 0: none is made ahead */
+	int record_fd;  /* where a daemon that is going to be killed writes its record */
+	json_t *record; /* and what it wrote */
 	struct error err;
 };
 
@@ -122,7 +123,8 @@ static struct sandbox_config config_of(struct world *w, const char *id, bool exi
 					.layer_count = 1,
 					/* A template of its own. */
 					.memory_bytes = w->prepared_key ? 160u << 20 : 0,
-					.prepare = to_prepare(w) };
+					.prepare = to_prepare(w),
+					.prepared_owner = w->prepared_owner };
 }
 
 static struct sandbox *start(struct world *w, const char *id, bool existing)
@@ -324,6 +326,27 @@ static void prepared_is_taken(void *arg)
 	assert_contains(str_text(&w->output), "containers/mine/upper");
 	sandbox_stop(a, 0);
 	assert_int_equal(w->died, 0);
+}
+
+/* What a container has made safe is safe, however soon its machine dies. */
+static void prepared_dies_early(void *arg)
+{
+	struct world *w = arg;
+	struct sandbox *s;
+
+	w->prepared_key = 7;
+	s = start(w, "early", false);
+	assert_int_equal(run(w, s, "mine", "echo kept > /file; sync", false), 0);
+	kill(pid_of(w, s), SIGKILL);
+	while (!w->died)
+		assert_int_equal(cond_wait(&w->changed, deadline_in_ms(DEADLINE_MS)), 0);
+	sandbox_stop(s, 0);
+	w->prepared_owner = "mine";
+	s = start(w, "early", true);
+	assert_int_equal(run(w, s, "mine", "cat /file", false), 0);
+	assert_string_equal(str_text(&w->output), "kept\n");
+	sandbox_stop(s, DEADLINE_MS);
+	w->prepared_owner = NULL;
 }
 
 static void restarts(void *arg)
@@ -813,6 +836,7 @@ struct test {
 static const struct test tests[] = {
 	{ "runs", runs, true, true },
 	{ "prepared_is_taken", prepared_is_taken, true, false },
+	{ "prepared_dies_early", prepared_dies_early, true, false },
 	{ "restarts", restarts, true, true },
 	{ "starts_together", starts_together, true, true },
 	{ "is_canceled", is_canceled, true, true },
