@@ -115,6 +115,9 @@ void api_add_sizes(json_t *object, struct container *container);
 /* docker/images.c */
 json_t *api_image_summary(struct image_store *images, struct image *image, unsigned version);
 json_t *api_image_labels(struct image *image);
+/* docker/registry.c: an image_progress.update whose argument is the request. */
+void api_pull_progress(void *arg, const char *id, const char *status, uint64_t current,
+		       uint64_t total);
 /* docker/registry.c: what info tells of registries. */
 json_t *api_registry_config(const struct api *api);
 
@@ -147,6 +150,8 @@ http_handler docker_image_list, docker_image_inspect, docker_image_history, dock
 	docker_image_load, docker_image_save;
 /* docker/registry.c */
 http_handler docker_image_pull, docker_image_push, docker_auth, docker_distribution;
+/* docker/build.c */
+http_handler docker_build, docker_build_prune;
 /* docker/networks.c */
 http_handler docker_network_list, docker_network_inspect;
 /* docker/volumes.c */

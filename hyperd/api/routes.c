@@ -60,8 +60,8 @@ const struct http_route api_routes[] = {
 	{ POST, "/images/{name*}/push", docker_image_push, CANCEL },
 	{ DELETE, "/images/{name*}", docker_image_remove },
 	{ GET, "/distribution/{name*}/json", docker_distribution, CANCEL },
-	{ POST, "/build", docker_unsupported },
-	{ POST, "/build/prune", docker_unsupported },
+	{ POST, "/build", docker_build, CANCEL },
+	{ POST, "/build/prune", docker_build_prune },
 	{ POST, "/build/cancel", docker_unsupported },
 	{ POST, "/session", docker_unsupported },
 

@@ -23,9 +23,10 @@ ALLOWED = {
     "hyperd/hypervisor": BASE + ["hyperd/cgroup"],
     "hyperd/sandbox": WIRE + ["hyperd/cgroup", "hyperd/hypervisor"],
     "hyperd/pod": DOMAIN,
+    "hyperd/build": DOMAIN + ["hyperd/pod"],
     "hyperd/http": BASE,
-    "hyperd/api": DOMAIN + ["hyperd/pod", "hyperd/http"],
-    "hyperd": DOMAIN + ["hyperd/pod", "hyperd/http", "hyperd/api"],
+    "hyperd/api": DOMAIN + ["hyperd/pod", "hyperd/build", "hyperd/http"],
+    "hyperd": DOMAIN + ["hyperd/pod", "hyperd/build", "hyperd/http", "hyperd/api"],
     "hyperctl": BASE,
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/build/run_config.h"
 
 json_t *api_image_labels(struct image *image)
 {
@@ -217,22 +218,19 @@ int docker_image_inspect(struct http_request *request, struct error *err)
 	layers = json_array();
 	for (size_t i = 0; i < image_layer_count(image); i++)
 		json_array_append_new(layers, json_string(image_layer(image, i)->diff_id));
-	inner = json_object_get(config, "config");
-	root = json_pack(
-		"{s:s,s:o,s:o,s:s,s:s,s:o,s:s,s:s,s:O?,s:s,s:s,s:I,s:I,s:{s:s,s:{}},s:{s:s,"
-		"s:o},s:{s:o}}",
-		"Id", image_id(image), "RepoTags", json_from_strv(image_tags(image)), "RepoDigests",
-		json_from_strv(image_digests(image)), "Parent", parent ? image_id(parent) : "",
-		"Comment", member(config, "comment"), "Created",
-		api_json_time(image_created_ns(image)), "DockerVersion",
-		member(config, "docker_version"), "Author", member(config, "author"), "Config",
-		inner, "Architecture", member(config, "architecture"), "Os", member(config, "os"),
-		"Size", (json_int_t)image_size_bytes(image), "VirtualSize",
-		(json_int_t)image_size_bytes(image), "GraphDriver", "Name", "overlay", "Data",
-		"RootFS", "Type", "layers", "Layers", layers, "Metadata", "LastTagTime",
-		api_json_time(0));
-	if (root && !inner)
-		json_object_set_new(root, "Config", json_object());
+	inner = run_config_make(json_object_get(config, "config"));
+	root = json_pack("{s:s,s:o,s:o,s:s,s:s,s:o,s:s,s:s,s:o,s:s,s:s,s:I,s:I,s:{s:s,s:{}},s:{s:s,"
+			 "s:o},s:{s:o}}",
+			 "Id", image_id(image), "RepoTags", json_from_strv(image_tags(image)),
+			 "RepoDigests", json_from_strv(image_digests(image)), "Parent",
+			 parent ? image_id(parent) : "", "Comment", member(config, "comment"),
+			 "Created", api_json_time(image_created_ns(image)), "DockerVersion",
+			 member(config, "docker_version"), "Author", member(config, "author"),
+			 "Config", inner, "Architecture", member(config, "architecture"), "Os",
+			 member(config, "os"), "Size", (json_int_t)image_size_bytes(image),
+			 "VirtualSize", (json_int_t)image_size_bytes(image), "GraphDriver", "Name",
+			 "overlay", "Data", "RootFS", "Type", "layers", "Layers", layers,
+			 "Metadata", "LastTagTime", api_json_time(0));
 	made_by = json_object_get(config, "container_config");
 	if (root && made_by && api_version(request) < 45) {
 		json_object_set_new(root, "Container",

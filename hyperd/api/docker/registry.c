@@ -54,8 +54,8 @@ static void stream_begin(struct http_request *request)
 
 /* Without an id it is a remark on the whole, and "Pulling from" one on a tag: neither has a
  * progress. */
-static void progress_update(void *arg, const char *id, const char *status, uint64_t current,
-			    uint64_t total)
+void api_pull_progress(void *arg, const char *id, const char *status, uint64_t current,
+		       uint64_t total)
 {
 	struct http_request *request = arg;
 	autojson json_t *line = json_object();
@@ -133,7 +133,7 @@ int docker_image_pull(struct http_request *request, struct error *err)
 	autoreference struct reference parsed = { 0 };
 	autofree char *reference =
 		reference_of(http_query(request, "fromImage"), http_query(request, "tag"));
-	struct image_progress progress = { progress_update, request };
+	struct image_progress progress = { api_pull_progress, request };
 	struct pull_options options = {
 		.reference = reference,
 		.platform = http_query(request, "platform"),
@@ -186,7 +186,7 @@ int docker_image_push(struct http_request *request, struct error *err)
 	autoreference struct reference parsed = { 0 };
 	const char *name = http_param(request, "name"), *tag = http_query(request, "tag");
 	autofree char *reference = tag && *tag ? strf("%s:%s", name, tag) : strdup(name);
-	struct image_progress progress = { progress_update, request };
+	struct image_progress progress = { api_pull_progress, request };
 	struct push_answer answer = { request };
 	autofree char *familiar = NULL;
 	struct push_options options = {
