@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "hyperd/pod/container_files.h"
 
 /* Output that waits for the client; more, and the process waits too. */
 #define OUTPUT_MAX_BYTES (256u << 10)
@@ -261,8 +262,22 @@ static int command_failed(const struct command *command, int code, struct error 
 static int commit_container(struct build *b, struct container *container, json_t *container_config,
 			    char *const *command, struct error *err)
 {
-	(void)b, (void)container, (void)container_config, (void)command;
-	return error_set(err, ERROR_UNSUPPORTED, "committing a container is not supported yet");
+	struct build_result result = { .container_config = container_config,
+				       .container_id = container_id(container) };
+	autostr struct str created_by = STR_INIT;
+	char file[32];
+	bool empty;
+	int r;
+
+	build_file_name(b, file);
+	r = container_layer(container, false, b->work, file, &empty, err);
+	if (r < 0)
+		return r;
+	strv_for_each(word, command)
+		str_addf(&created_by, "%s%s", word != command ? " " : "", *word);
+	result.created_by = str_text(&created_by);
+	result.file = empty ? NULL : file;
+	return build_commit(b, &result, err);
 }
 
 static int run_in_container(struct build *b, const struct command *command, struct container **ret,

@@ -161,86 +161,21 @@ static int write_bytes(struct layer_tar *tar, const void *data, size_t len, stru
 	return 0;
 }
 
-static int write_padding(struct layer_tar *tar, uint64_t size_bytes, struct error *err)
+static int sink(void *arg, const void *data, size_t len, struct error *err)
 {
-	static const char zeros[TAR_BLOCK_BYTES];
-
-	return write_bytes(tar, zeros, tar_padding(size_bytes), err);
-}
-
-/* "LEN key=value\n", where LEN counts itself. */
-static void pax_record(struct str *out, const char *key, const void *value, size_t len)
-{
-	size_t rest = strlen(key) + len + 3, total = rest + 1;
-	char digits[24];
-
-	while (total != rest + (size_t)snprintf(digits, sizeof(digits), "%zu", total))
-		total = rest + strlen(digits);
-	str_addf(out, "%zu %s=", total, key);
-	str_append(out, value, len);
-	str_addc(out, '\n');
-}
-
-static int write_pax(struct layer_tar *tar, const struct str *records, struct error *err)
-{
-	struct tar_entry entry = { .type = TAR_FILE,
-				   .path = "PaxHeaders.0/entry",
-				   .link = "",
-				   .mode = 0644,
-				   .size_bytes = records->len };
-	unsigned char block[TAR_BLOCK_BYTES];
-	unsigned sum = 0;
-	int r;
-
-	if (records->failed)
-		return error_nomem(err);
-	r = tar_header(block, &entry, err);
-	if (r < 0)
-		return r;
-	block[156] = 'x';
-	memset(block + 148, ' ', 8);
-	for (size_t i = 0; i < sizeof(block); i++)
-		sum += block[i];
-	snprintf((char *)block + 148, 8, "%06o", sum & 0777777);
-	r = write_bytes(tar, block, sizeof(block), err);
-	if (r == 0)
-		r = write_bytes(tar, records->data, records->len, err);
-	return r == 0 ? write_padding(tar, records->len, err) : r;
+	return write_bytes(arg, data, len, err);
 }
 
 static int write_header(struct layer_tar *tar, const struct tar_entry *e, struct error *err)
 {
 	autofree char *path = strf("%s%s", e->path, e->type == TAR_DIRECTORY ? "/" : "");
-	const char *link = e->link ? e->link : "";
-	autostr struct str records = STR_INIT;
-	struct tar_entry plain = *e;
-	unsigned char block[TAR_BLOCK_BYTES];
-	char short_path[101], short_link[101];
-	int r = 0;
+	struct tar_entry named = *e;
 
 	if (!path)
 		return error_nomem(err);
-	if (strlen(path) > 100)
-		pax_record(&records, "path", path, strlen(path));
-	if (strlen(link) > 100)
-		pax_record(&records, "linkpath", link, strlen(link));
-	for (size_t i = 0; i < e->xattr_count; i++) {
-		autofree char *key = strf("SCHILY.xattr.%s", e->xattrs[i].name);
-
-		if (!key)
-			return error_nomem(err);
-		pax_record(&records, key, e->xattrs[i].value, e->xattrs[i].len);
-	}
-	if (records.len)
-		r = write_pax(tar, &records, err);
-	if (r < 0)
-		return r;
-	snprintf(short_path, sizeof(short_path), "%s", path);
-	snprintf(short_link, sizeof(short_link), "%s", link);
-	plain.path = short_path;
-	plain.link = short_link;
-	r = tar_header(block, &plain, err);
-	return r == 0 ? write_bytes(tar, block, sizeof(block), err) : r;
+	named.path = path;
+	named.link = e->link ? e->link : "";
+	return tar_write_entry(sink, tar, &named, err);
 }
 
 static int write_content(struct layer_tar *tar, const struct tar_entry *e, int content,
@@ -261,7 +196,7 @@ static int write_content(struct layer_tar *tar, const struct tar_entry *e, int c
 		left -= (uint64_t)n;
 		r = write_bytes(tar, buf, (size_t)n, err);
 	}
-	return r == 0 ? write_padding(tar, e->size_bytes, err) : r;
+	return r == 0 ? tar_write_padding(sink, tar, e->size_bytes, err) : r;
 }
 
 static int remember(struct layer_tar *tar, const struct tar_entry *e, struct error *err)
@@ -357,7 +292,5 @@ int layer_tar_put(struct layer_tar *tar, const struct tar_entry *entry, int cont
 
 int layer_tar_finish(struct layer_tar *tar, struct error *err)
 {
-	static const char zeros[2 * TAR_BLOCK_BYTES];
-
-	return write_bytes(tar, zeros, sizeof(zeros), err);
+	return tar_write_end(sink, tar, err);
 }

@@ -215,3 +215,75 @@ def test_fails_as_dockerd(daemon, dockerd, name):
     assert theirs.error is not None
     assert (ours.status, ours.error) == (theirs.status, theirs.error)
     assert ours.plain() == theirs.plain()
+
+
+# name: (Dockerfile, files, options). These run something: in a microVM, or in namespaces.
+RUNS = {
+    "files": ("""FROM busybox
+RUN mkdir -p /new/dir && echo text > /new/dir/file && chmod 600 /new/dir/file && chown 3:4 /new/dir && ln -s dir /new/l
+RUN rm /bin/ash && rm -r /home && rm -r /new/dir && mkdir /new/dir && echo fresh > /new/dir/other
+RUN true
+""", {}, {}),
+    "surroundings": ("""FROM busybox
+ARG given=x
+ENV a=1 given2=$given
+WORKDIR /w
+USER 1000:100
+ENTRYPOINT ["/nothing"]
+CMD ["nothing"]
+SHELL ["/bin/sh", "-ec"]
+RUN id -u; id -g; pwd; echo $a $given $given2 $0; echo out of order >&2
+RUN ["/bin/echo", "$a", "two  blanks"]
+""", {}, {"buildargs": {"given": "from outside"}}),
+    "triggers": ("""FROM busybox AS base
+ONBUILD COPY hello /
+ONBUILD RUN cat /hello
+FROM base
+LABEL after=that
+""", {"hello": "hello\n"}, {}),
+    "stages": ("""FROM busybox AS one
+RUN echo made > /made
+FROM busybox
+COPY --from=one /made /taken
+RUN cat /taken
+""", {}, {}),
+}
+
+
+# Every case in namespaces; those that look at the sandbox in a microVM, too, whose starts are slow under emulation.
+RUN_CASES = [(name, "namespace") for name in RUNS] + [("files", "vm"), ("surroundings", "vm")]
+
+
+@pytest.mark.parametrize("name,isolation", RUN_CASES)
+def test_runs_as_dockerd(daemon, dockerd, name, isolation):
+    dockerfile, files, options = RUNS[name]
+    body = context(dockerfile, files)
+    ours = Build(daemon, body, isolation=isolation, nocache="1", **options)
+    theirs = Build(dockerd, body, networkmode="none", nocache="1", **options)
+    assert theirs.error is None, theirs.error
+    assert ours.error is None, ours.error
+    assert ours.plain() == theirs.plain()
+    assert ours.config() == theirs.config()
+    assert ours.history() == theirs.history()
+    assert without_times(ours.layers()) == without_times(theirs.layers())
+    again = Build(daemon, body, isolation=isolation, **options)
+    assert "Running in" not in again.text
+    assert again.id == ours.id
+    assert daemon.containers() == []
+
+
+def without_times(layers):
+    """And of whiteouts only that they are there."""
+    return [{name: None if "/.wh." in f"/{name}" else what[:-1] for name, what in layer.items()} for layer in layers]
+
+
+def test_a_failed_command(daemon, dockerd, isolation):
+    body = context("FROM busybox\nRUN echo before; exit 42\n")
+    ours, theirs = Build(daemon, body, isolation=isolation), Build(dockerd, body, networkmode="none")
+    assert (ours.plain(), ours.error_detail) == (theirs.plain(), theirs.error_detail)
+    assert ours.error_detail["code"] == 42
+    # As Docker's, the container stays to be looked at, unless that was not wanted.
+    assert [c["State"] for c in daemon.containers()] == ["exited"]
+    daemon.clear()
+    assert "Removing intermediate container" in Build(daemon, body, isolation=isolation, forcerm="1").text
+    assert daemon.containers() == []
