@@ -119,7 +119,7 @@ static bool has_upper(const char *s, size_t len)
 
 static int invalid(const char *text, const char *why, struct error *err)
 {
-	return error_set(err, ERROR_INVALID, "invalid reference '%.300s': %s", text, why);
+	return error_set(err, ERROR_INVALID, "invalid reference format: '%.300s': %s", text, why);
 }
 
 /* The first component is a domain when it looks like one: a dot, a port, localhost, or capitals. */
@@ -147,7 +147,8 @@ static int split_name(const char *text, const char *name, size_t len, struct ref
 	if (domain && !domain_is_valid(name, domain))
 		return invalid(text, "the host name is malformed", err);
 	if (has_upper(path, path_len))
-		return invalid(text, "the repository name must be in lower case", err);
+		return error_set(err, ERROR_INVALID,
+				 "invalid reference format: repository name must be lowercase");
 	if (!path_is_valid(path, path_len))
 		return invalid(text,
 			       "expected [HOST[:PORT]/]NAME[:TAG][@DIGEST], a name of a-z, 0-9 and "

@@ -232,7 +232,8 @@ USER 1000:100
 ENTRYPOINT ["/nothing"]
 CMD ["nothing"]
 SHELL ["/bin/sh", "-ec"]
-RUN id -u; id -g; pwd; echo $a $given $given2 $0; echo out of order >&2
+RUN id -u; id -g; pwd; echo $a $given $given2 $0
+RUN echo complaint >&2
 RUN ["/bin/echo", "$a", "two  blanks"]
 """, {}, {"buildargs": {"given": "from outside"}}),
     "triggers": ("""FROM busybox AS base
