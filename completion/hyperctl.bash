@@ -4,7 +4,7 @@ _hyperctl_ask() { hyperctl "${host[@]}" "$@" 2>/dev/null; }
 _hyperctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= words= i host=()
-	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events images load import save tag rmi pull push login logout info version completion help'
+	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events images load import save tag rmi pull push login logout volume info version completion help'
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-H | --host) host=(-H "${COMP_WORDS[i + 1]}"); ((i++)) ;;
@@ -38,6 +38,10 @@ _hyperctl() {
 		--group-add) words="" ;;
 		--stop-signal) words="HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" ;;
 		--stop-timeout) words="" ;;
+		--volume | -v) words="" ;;
+		--mount) words="" ;;
+		--volumes-from) words="" ;;
+		--volume-driver) words="" ;;
 		--tmpfs) words="" ;;
 		--shm-size) words="" ;;
 		--dns) words="" ;;
@@ -56,7 +60,7 @@ _hyperctl() {
 		--detach-keys) words="" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
 		;;
 	create)
 		case $before in
@@ -82,6 +86,10 @@ _hyperctl() {
 		--group-add) words="" ;;
 		--stop-signal) words="HUP INT QUIT KILL TERM USR1 USR2 STOP CONT" ;;
 		--stop-timeout) words="" ;;
+		--volume | -v) words="" ;;
+		--mount) words="" ;;
+		--volumes-from) words="" ;;
+		--volume-driver) words="" ;;
 		--tmpfs) words="" ;;
 		--shm-size) words="" ;;
 		--dns) words="" ;;
@@ -99,7 +107,7 @@ _hyperctl() {
 		--file | -f) words="$(compgen -f -- "$word")" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f'
 		;;
 	start)
 		case $before in
@@ -294,6 +302,17 @@ _hyperctl() {
 		*) words="" ;;
 		esac
 		[[ $word == -* ]] && words='--help'
+		;;
+	volume | volumes)
+		case $before in
+		--driver | -d) words="" ;;
+		--opt | -o) words="" ;;
+		--label | -l) words="" ;;
+		--filter) words="" ;;
+		--format) words="" ;;
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --driver -d --opt -o --label -l --filter --format --quiet -q --force -f --all -a'
 		;;
 	info)
 		case $before in

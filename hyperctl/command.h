@@ -54,4 +54,4 @@ extern const struct command command_attach, command_completion, command_create, 
 	command_kill, command_list, command_load, command_login, command_logout, command_logs,
 	command_pause, command_pull, command_push, command_rename, command_restart, command_rm,
 	command_rmi, command_run, command_save, command_start, command_stats, command_stop,
-	command_tag, command_top, command_unpause, command_version, command_wait;
+	command_tag, command_top, command_unpause, command_version, command_volume, command_wait;

@@ -15,6 +15,8 @@ const struct command *const commands[] = {
 	&command_images, &command_load,    &command_import,     &command_save,   &command_tag,
 	&command_rmi,    &command_pull,    &command_push,       &command_login,  &command_logout,
 
+	&command_volume,
+
 	&command_info,   &command_version, &command_completion, &command_help,   NULL,
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "hyperctl/command.h"
+#include "hyperctl/mount_option.h"
 #include "hyperctl/terminal.h"
 
 #define FILE_MAX_BYTES (4u << 20)
@@ -43,6 +44,13 @@ const struct option container_option_table[] = {
 	STRING(0, "stop-signal", OPT, stop_signal, "SIGNAL", "What asks the process to end"),
 	NUMBER(0, "stop-timeout", OPT, stop_timeout_s, "SECONDS",
 	       "How long stop waits before it kills", .initial = "-1", .min = -1, .max = 1 << 30),
+	LIST('v', "volume", OPT, volumes, "[SOURCE:]PATH[:MODE]",
+	     "Mount a volume, or a file or directory of the host"),
+	LIST(0, "mount", OPT, mounts, "KEY=VALUE,...",
+	     "The same in words: type=bind,src=/a,dst=/b,readonly"),
+	LIST(0, "volumes-from", OPT, volumes_from, "CONTAINER[:ro]",
+	     "Mount what another container mounts"),
+	STRING(0, "volume-driver", OPT, volume_driver, "NAME", "What keeps new volumes"),
 	LIST(0, "tmpfs", OPT, tmpfs, "PATH[:OPTIONS]", "Mount a file system in memory"),
 	SIZE(0, "shm-size", OPT, shm_bytes, "SIZE", "Size of /dev/shm"),
 	LIST(0, "dns", OPT, dns, "ADDRESS", "Name server"),
@@ -259,7 +267,7 @@ static void set_number(json_t *object, const char *key, long long value)
 static int host_config(const struct container_options *o, json_t **ret, struct error *err)
 {
 	autojson json_t *ulimits = NULL, *sysctls = NULL, *tmpfs = NULL, *restart = NULL;
-	autojson json_t *security = NULL, *log_options = NULL;
+	autojson json_t *security = NULL, *log_options = NULL, *mounts = NULL;
 	unsigned rows, columns;
 	json_t *host;
 	int r;
@@ -275,6 +283,8 @@ static int host_config(const struct container_options *o, json_t **ret, struct e
 		r = restart_of(o->restart, &restart, err);
 	if (r == 0)
 		r = security_of(&o->security, &security, err);
+	if (r == 0)
+		r = mounts_of(&o->mounts, &mounts, err);
 	if (r < 0)
 		return r;
 	host = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:b}", "CapAdd",
@@ -289,6 +299,11 @@ static int host_config(const struct container_options *o, json_t **ret, struct e
 	json_object_set(host, "Ulimits", ulimits);
 	json_object_set(host, "Sysctls", sysctls);
 	json_object_set(host, "Tmpfs", tmpfs);
+	if (json_array_size(mounts))
+		json_object_set(host, "Mounts", mounts);
+	if (o->volumes_from.count)
+		json_object_set_new(host, "VolumesFrom", list_of(&o->volumes_from));
+	set_text(host, "VolumeDriver", o->volume_driver);
 	json_object_set_new(host, "LogConfig",
 			    json_pack("{s:s, s:O}", "Type", o->log_driver ?: "", "Config",
 				      log_options));
@@ -322,15 +337,19 @@ int container_body(const struct container_options *o, char *const *args, bool at
 		   json_t **ret, struct error *err)
 {
 	autojson json_t *env = NULL, *labels = NULL, *host = NULL, *hyper = hyper_config(o);
-	autojson json_t *body = NULL;
+	autojson json_t *body = NULL, *binds = NULL, *paths = NULL;
 	int r = env_collect(&o->env_files, &o->env, &env, err);
 
 	if (r == 0)
 		r = pairs_of(&o->labels, "--label", '=', false, &labels, err);
 	if (r == 0)
 		r = host_config(o, &host, err);
+	if (r == 0)
+		r = volumes_of(&o->volumes, &binds, &paths, err);
 	if (r < 0)
 		return r;
+	if (json_array_size(binds))
+		json_object_set(host, "Binds", binds);
 	body = json_pack("{s:s, s:O, s:O, s:O, s:b, s:b, s:b, s:b, s:b, s:b}", "Image", args[0],
 			 "Env", env, "Labels", labels, "HostConfig", host, "Tty", o->tty,
 			 "OpenStdin", o->interactive, "StdinOnce", o->interactive && attached,
@@ -338,6 +357,8 @@ int container_body(const struct container_options *o, char *const *args, bool at
 			 "AttachStderr", attached);
 	if (!body)
 		return error_set(err, ERROR_INVALID, "an argument is not UTF-8");
+	if (json_object_size(paths))
+		json_object_set(body, "Volumes", paths);
 	if (args[1])
 		json_object_set_new(body, "Cmd", json_from_strv(args + 1));
 	if (o->entrypoint)

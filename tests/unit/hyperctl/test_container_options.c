@@ -81,6 +81,21 @@ static void translates(void **state)
 	expect("img", "HostConfig.RestartPolicy", "{\"Name\": \"no\", \"MaximumRetryCount\": 0}");
 	expect("--tmpfs /run --tmpfs /t:size=1m,ro img", "HostConfig.Tmpfs",
 	       "{\"/run\": \"\", \"/t\": \"size=1m,ro\"}");
+	expect("-v /a:/b:ro -v data:/d -v /anon img", "HostConfig.Binds",
+	       "[\"/a:/b:ro\", \"data:/d\"]");
+	expect("-v /a:/b:ro -v data:/d -v /anon img", "Volumes", "{\"/anon\": {}}");
+	expect("--volumes-from a --volumes-from b:ro img", "HostConfig.VolumesFrom",
+	       "[\"a\", \"b:ro\"]");
+	expect("--mount type=bind,src=/a,dst=/b,ro,bind-propagation=rslave img",
+	       "HostConfig.Mounts",
+	       "[{\"Type\":\"bind\",\"Source\":\"/a\",\"Target\":\"/b\",\"ReadOnly\":true,"
+	       "\"BindOptions\":{\"Propagation\":\"rslave\"}}]");
+	expect("--mount source=v,target=/v,volume-opt=a=b=c,volume-nocopy img", "HostConfig.Mounts",
+	       "[{\"Type\":\"volume\",\"Source\":\"v\",\"Target\":\"/v\",\"VolumeOptions\":{"
+	       "\"NoCopy\":true,\"DriverConfig\":{\"Name\":\"\",\"Options\":{\"a\":\"b=c\"}}}}]");
+	expect("--mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700 img", "HostConfig.Mounts",
+	       "[{\"Type\":\"tmpfs\",\"Target\":\"/t\",\"TmpfsOptions\":{\"SizeBytes\":1048576,"
+	       "\"Mode\":448}}]");
 	expect("--log-driver json-file --log-opt max-size=1m img", "HostConfig.LogConfig",
 	       "{\"Type\": \"json-file\", \"Config\": {\"max-size\": \"1m\"}}");
 	expect("--rm --read-only --privileged --init img", "HostConfig.AutoRemove", "true");
@@ -116,6 +131,9 @@ static void leaves_out_what_was_not_said(void **state)
 
 static void refuses(void **state)
 {
+	refused("--mount type=bind,src=/a img", "target is required");
+	refused("--mount nonsense=1,dst=/a img", "unexpected key 'nonsense'");
+	refused("--mount src=,dst=/a img", "'src': expected a value");
 	refused("-e =1 img", "'=1': expected KEY=VALUE");
 	refused("--ulimit nofile img", "'nofile'");
 	refused("--ulimit nofile=20:10 img", "above the hard one");
