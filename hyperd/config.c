@@ -85,6 +85,13 @@ static const struct option options[] = {
 	{ NULL, "label", "labels", 0, OPTION_LIST, AT(labels), "KEY=VALUE",
 	  "label of the daemon, shown by info; may be repeated" },
 
+	{ "Volumes", "volume-plugin-dir", "volume-plugin-dirs", 0, OPTION_LIST,
+	  AT(volume_plugin_dirs), "DIR",
+	  "look here for volume plugins (NAME.sock, NAME.spec, NAME.json); may be repeated\n"
+	  "(default /run/docker/plugins, /etc/docker/plugins, /usr/lib/docker/plugins)" },
+	{ NULL, "volume-plugin-timeout", NULL, 0, OPTION_NUMBER, AT(volume_plugin_timeout_s),
+	  "SECONDS", "how long a volume plugin may take for a call (default 60)" },
+
 	{ "Registries", "insecure-registry", "insecure-registries", 0, OPTION_LIST,
 	  AT(insecure_registries), "HOST",
 	  "HOST[:PORT] or ADDRESS/BITS of registries that may lack a certificate, or TLS; may be\n"

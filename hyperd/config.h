@@ -21,7 +21,8 @@ struct config {
 	char *isolation, *hypervisor, *accel, *machine, *transport;
 	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent,
 		*registry_certificates;
-	unsigned warm, max_templates;
+	char **volume_plugin_dirs; /* strv */
+	unsigned warm, max_templates, volume_plugin_timeout_s;
 	uint64_t template_memory_bytes, disk_bytes;
 	bool tls, tls_verify;
 	char *tls_ca, *tls_certificate, *tls_key;

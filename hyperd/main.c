@@ -194,6 +194,10 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.seccomp_profile = config->seccomp_profile,
 		.live_restore = config->live_restore,
 	};
+	const struct volume_store_config volumes = {
+		.plugin_dirs = config->volume_plugin_dirs,
+		.plugin_timeout_s = (unsigned)config->volume_plugin_timeout_s,
+	};
 	const struct registry_settings registries = {
 		.insecure = config->insecure_registries,
 		.mirrors = config->registry_mirrors,
@@ -208,7 +212,7 @@ static int start_domain(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = image_store_open(daemon->store, daemon->jobs, &daemon->images, err);
 	if (r == 0)
-		r = volume_store_open(daemon->loop, daemon->store, daemon->jobs, NULL,
+		r = volume_store_open(daemon->loop, daemon->store, daemon->jobs, &volumes,
 				      &daemon->volumes, err);
 	engine.volumes = daemon->volumes;
 	if (r == 0)

@@ -154,15 +154,19 @@ static int take_image_volumes(struct engine *engine, struct container_spec *spec
 
 /* ------------------------------------------------------------------ sources */
 
-static int check_bind(struct spec_mount *m, struct error *err)
+struct bind_job {
+	const struct spec_mount *mount;
+	struct error error;
+};
+
+/* A job: the file system may be another machine's. */
+static int check_bind_source(void *arg)
 {
+	struct bind_job *job = arg;
+	const struct spec_mount *m = job->mount;
+	struct error *err = &job->error;
 	struct stat st;
 
-	if (!m->source || *m->source != '/')
-		return error_set(err, ERROR_INVALID,
-				 "invalid mount config for type \"bind\": invalid mount path: "
-				 "'%.256s' mount path must be absolute",
-				 m->source ? m->source : "");
 	if (stat(m->source, &st) == 0)
 		return 0;
 	if (errno == ENOENT && m->create_source)
@@ -173,6 +177,22 @@ static int check_bind(struct spec_mount *m, struct error *err)
 				 "not exist: %s",
 				 m->source);
 	return error_errno(err, errno, "bind source path '%s'", m->source);
+}
+
+static int check_bind(struct engine *engine, struct spec_mount *m, struct error *err)
+{
+	struct bind_job job = { .mount = m };
+	int r;
+
+	if (!m->source || *m->source != '/')
+		return error_set(err, ERROR_INVALID,
+				 "invalid mount config for type \"bind\": invalid mount path: "
+				 "'%.256s' mount path must be absolute",
+				 m->source ? m->source : "");
+	r = job_run(engine->jobs, check_bind_source, &job);
+	if (r < 0)
+		error_copy(err, &job.error);
+	return r;
 }
 
 static int fill_volume(struct volume *v, const struct image *image, const char *path,
@@ -298,7 +318,7 @@ int container_mounts_settle(struct engine *engine, struct container_spec *spec,
 	for (size_t i = 0; i < spec->mount_count && r == 0; i++) {
 		r = check_propagation(&spec->mounts[i], isolation, err);
 		if (r == 0 && spec->mounts[i].type == MOUNT_BIND)
-			r = check_bind(&spec->mounts[i], err);
+			r = check_bind(engine, &spec->mounts[i], err);
 	}
 	for (size_t i = 0; i < spec->mount_count && r == 0; i++)
 		if (spec->mounts[i].type == MOUNT_VOLUME)
@@ -360,7 +380,7 @@ void engine_volumes_drop(struct engine *engine, char *const *names)
 		struct error err = { 0 };
 
 		if (engine_volume_users(engine, *name, NULL) ||
-		    volume_get(engine->volumes, *name, &v, NULL) < 0)
+		    !volume_get_known(engine->volumes, *name, &v))
 			continue;
 		if (volume_remove(v, false, &err) < 0)
 			log_warn("volume %s: %s", *name, err.message);

@@ -37,9 +37,8 @@ static int source_path(const struct container *c, const struct spec_mount *m, co
 	}
 	if (!c->engine->volumes)
 		return error_set(err, ERROR_UNSUPPORTED, "this daemon keeps no volumes");
-	r = volume_get(c->engine->volumes, m->source, ret_volume, err);
-	if (r < 0)
-		return r;
+	if (!volume_get_known(c->engine->volumes, m->source, ret_volume))
+		return error_set(err, ERROR_NOT_FOUND, "get %s: no such volume", m->source);
 	r = volume_mount(*ret_volume, c->pod->id, ret_path, err);
 	if (r < 0)
 		volume_unref(steal(*ret_volume));
@@ -62,8 +61,8 @@ static int open_share(struct container *c, size_t i, struct pod_shares *shares, 
 	int r = source_path(c, m, &path, &v, err);
 
 	if (r == 0)
-		r = host_tree_open(path, m->subpath, &options, &share->fd, &share->is_directory,
-				   err);
+		r = host_tree_open(c->engine->jobs, path, m->subpath, &options, &share->fd,
+				   &share->is_directory, err);
 	if (r < 0)
 		return error_prefix(err, r, "mount '%s'", m->destination);
 	share_name(c, i, share->name);

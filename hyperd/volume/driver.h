@@ -31,8 +31,9 @@ struct volume_store {
 	struct loop *loop; /* borrowed, as these */
 	struct store *store;
 	struct job_pool *jobs;
-	char *root; /* owned: DATA-ROOT/volumes */
-	char **plugin_dirs;
+	char *root;         /* owned: DATA-ROOT/volumes */
+	char **plugin_dirs; /* owned; NULL: Docker's */
+	unsigned plugin_timeout_s;
 	struct list volumes; /* each holds a reference */
 	struct list plugins;
 };
@@ -55,6 +56,10 @@ int local_mounted(const struct volume *volume);
 
 /* volume_store.c */
 struct volume *volume_find(struct volume_store *volumes, const char *name);
+/* The list holds a reference. */
+void volume_register(struct volume *volume);
+/* Out of the list; whoever holds it finds it removed. */
+void volume_forget(struct volume *volume);
 /* One that is known from elsewhere (a plugin's list), without a record. Takes nothing. */
 struct volume *volume_new(struct volume_store *volumes, const char *name, const char *driver,
 			  struct plugin *plugin, const json_t *options, const json_t *labels);

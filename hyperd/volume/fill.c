@@ -1,5 +1,6 @@
 #include "hyperd/volume/fill.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
@@ -12,15 +13,16 @@
 #define FILL_DEADLINE_MS (15 * 60 * 1000)
 #define LAYERS_MAX       127
 
-static bool is_empty(const char *path)
+/* A job: the file system may be another machine's. 0: empty. */
+static int look_empty(void *arg)
 {
-	autoclosedir DIR *dir = opendir(path);
+	autoclosedir DIR *dir = opendir(arg);
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return false;
-	return dir != NULL;
+			return -ENOTEMPTY;
+	return dir ? 0 : -errno;
 }
 
 struct fill_fds {
@@ -57,7 +59,8 @@ int volume_fill(struct volume *v, char *const *layers, const char *path, struct 
 
 	if (strv_len(layers) > LAYERS_MAX)
 		return error_set(err, ERROR_LIMIT, "%zu layers are too many", strv_len(layers));
-	if (!strv_len(layers) || !*v->mountpoint || !is_empty(v->mountpoint))
+	if (!strv_len(layers) || !*v->mountpoint ||
+	    job_run(v->store->jobs, look_empty, v->mountpoint) < 0)
 		return 0;
 	r = add_fd(&fds, v->mountpoint, O_RDONLY, err);
 	strv_for_each(layer, layers)

@@ -34,8 +34,8 @@ static int apply(int tree, const struct host_tree_options *o)
 	return mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attributes, sizeof(attributes));
 }
 
-int host_tree_open(const char *path, const char *subpath, const struct host_tree_options *o,
-		   int *ret_fd, bool *ret_is_directory, struct error *err)
+static int open_tree_at(const char *path, const char *subpath, const struct host_tree_options *o,
+			int *ret_fd, bool *ret_is_directory, struct error *err)
 {
 	const unsigned flags =
 		OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (o->recursive ? AT_RECURSIVE : 0u);
@@ -60,5 +60,37 @@ int host_tree_open(const char *path, const char *subpath, const struct host_tree
 		return error_errno(err, errno, "sharing '%s' (it takes Linux 5.12)", path);
 	*ret_is_directory = S_ISDIR(st.st_mode);
 	*ret_fd = steal_fd(&tree);
+	return 0;
+}
+
+struct open_job {
+	const char *path, *subpath;
+	const struct host_tree_options *options;
+	int fd;
+	bool is_directory;
+	struct error error;
+};
+
+static int open_job(void *arg)
+{
+	struct open_job *job = arg;
+
+	return open_tree_at(job->path, job->subpath, job->options, &job->fd, &job->is_directory,
+			    &job->error);
+}
+
+int host_tree_open(struct job_pool *jobs, const char *path, const char *subpath,
+		   const struct host_tree_options *options, int *ret_fd, bool *ret_is_directory,
+		   struct error *err)
+{
+	struct open_job job = { .path = path, .subpath = subpath, .options = options };
+	int r = job_run(jobs, open_job, &job);
+
+	if (r < 0) {
+		error_copy(err, &job.error);
+		return r;
+	}
+	*ret_fd = job.fd;
+	*ret_is_directory = job.is_directory;
 	return 0;
 }

@@ -31,9 +31,14 @@ struct volume_config {
 	const json_t *options, *labels; /* objects of strings; may be NULL */
 };
 
-/* Task: reads the records. PLUGIN_DIRS: strv of where plugins are looked for; NULL: Docker's. */
+struct volume_store_config {
+	char *const *plugin_dirs;  /* strv of where plugins are looked for; NULL: Docker's */
+	unsigned plugin_timeout_s; /* for each call; 0: the default */
+};
+/* Task: reads the records. */
 int volume_store_open(struct loop *loop, struct store *store, struct job_pool *jobs,
-		      char *const *plugin_dirs, struct volume_store **ret, struct error *err);
+		      const struct volume_store_config *config, struct volume_store **ret,
+		      struct error *err);
 void volume_store_free(struct volume_store *volumes);
 /* Task, once all running pods have said what they use: lets go of mounts that nobody uses. */
 void volume_store_sweep(struct volume_store *volumes);
@@ -103,7 +108,9 @@ struct host_tree_options {
 /*
  * A detached mount of a file or directory of the host (open_tree(2)), to be handed to a sandbox:
  * nothing is mounted anywhere, and it goes with its last descriptor. SUBPATH is looked up
- * below PATH, following no link out of it; NULL or "": PATH itself, whose links are followed.
+ * below PATH, following no link out of it; NULL or "": PATH itself, whose links are followed. Task:
+ * a file system whose server is dead makes this one wait, and nobody else.
  */
-int host_tree_open(const char *path, const char *subpath, const struct host_tree_options *options,
-		   int *ret_fd, bool *ret_is_directory, struct error *err);
+int host_tree_open(struct job_pool *jobs, const char *path, const char *subpath,
+		   const struct host_tree_options *options, int *ret_fd, bool *ret_is_directory,
+		   struct error *err);

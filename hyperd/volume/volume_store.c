@@ -80,14 +80,13 @@ struct volume *volume_new(struct volume_store *volumes, const char *name, const 
 	return v;
 }
 
-/* The list holds a reference. */
-static void volume_register(struct volume *v)
+void volume_register(struct volume *v)
 {
 	list_append(&v->store->volumes, &v->node);
 	volume_ref(v);
 }
 
-static void volume_unregister(struct volume *v)
+void volume_forget(struct volume *v)
 {
 	if (v->removed)
 		return;
@@ -222,7 +221,8 @@ static void damaged(const char *id, const struct error *why, void *arg)
 }
 
 int volume_store_open(struct loop *loop, struct store *store, struct job_pool *jobs,
-		      char *const *plugin_dirs, struct volume_store **ret, struct error *err)
+		      const struct volume_store_config *config, struct volume_store **ret,
+		      struct error *err)
 {
 	struct volume_store *volumes = calloc(1, sizeof(*volumes));
 	int r;
@@ -235,8 +235,11 @@ int volume_store_open(struct loop *loop, struct store *store, struct job_pool *j
 	list_init(&volumes->volumes);
 	list_init(&volumes->plugins);
 	volumes->root = strf("%s/volumes", store_path(store));
-	volumes->plugin_dirs = plugin_dirs ? strv_copy(plugin_dirs) : NULL;
-	if (!volumes->root || (plugin_dirs && !volumes->plugin_dirs))
+	volumes->plugin_timeout_s =
+		config->plugin_timeout_s ? config->plugin_timeout_s : PLUGIN_TIMEOUT_S;
+	if (strv_len(config->plugin_dirs))
+		volumes->plugin_dirs = strv_copy(config->plugin_dirs);
+	if (!volumes->root || (strv_len(config->plugin_dirs) && !volumes->plugin_dirs))
 		r = error_nomem(err);
 	else
 		r = file_make_dirs(AT_FDCWD, volumes->root, 0711, err);
@@ -256,8 +259,7 @@ void volume_store_free(struct volume_store *volumes)
 	if (!volumes)
 		return;
 	while (!list_empty(&volumes->volumes))
-		volume_unregister(container_of(volumes->volumes.next, struct volume, node));
-	plugins_free(volumes);
+		volume_forget(container_of(volumes->volumes.next, struct volume, node));
 	strv_free(volumes->plugin_dirs);
 	free(volumes->root);
 	free(volumes);
@@ -411,7 +413,7 @@ int volume_create(struct volume_store *volumes, const struct volume_config *conf
 	volume_register(v);
 	r = create_new(v, err);
 	if (r < 0) {
-		volume_unregister(v);
+		volume_forget(v);
 		return r;
 	}
 	if (ret_created)
@@ -426,6 +428,11 @@ int volume_get(struct volume_store *volumes, const char *name, struct volume **r
 	struct volume *v = volume_find(volumes, name);
 	int r;
 
+	/* A plugin may have it. */
+	if (!v) {
+		plugins_list(volumes, NULL);
+		v = volume_find(volumes, name);
+	}
 	if (!v)
 		return error_set(err, ERROR_NOT_FOUND, "get %.128s: no such volume", name);
 	volume_ref(v);
@@ -478,7 +485,7 @@ int volume_remove(struct volume *v, bool force, struct error *err)
 			r = 0;
 		}
 		if (r == 0)
-			volume_unregister(v);
+			volume_forget(v);
 	}
 	task_mutex_unlock(&v->mutex);
 	return r;

@@ -137,6 +137,14 @@ static json_t *runtimes(void)
 	return all;
 }
 
+static json_t *volume_plugins(struct engine *engine)
+{
+	autostrv char **names =
+		engine_volumes(engine) ? volume_drivers(engine_volumes(engine)) : NULL;
+
+	return names ? json_from_strv(names) : json_array();
+}
+
 int docker_info(struct http_request *request, struct error *err)
 {
 	static const char *const trues[] = { "MemoryLimit",    "CpuCfsPeriod",   "CpuCfsQuota",
@@ -162,13 +170,14 @@ int docker_info(struct http_request *request, struct error *err)
 	gethostname(host, sizeof(host) - 1);
 	container_each(api->engine, count_container, &counts);
 	image_each(engine_images(api->engine), count_image, &counts);
-	info = json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:s,s:[[s,s]],s:[],s:{s:[s],s:[s,s,s],s:n,s:o}}",
+	info = json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:s,s:[[s,s]],s:[],s:{s:o,s:[s,s,s],s:n,s:o}}",
 			 "ID", host, "Containers", counts.containers, "ContainersRunning",
 			 counts.running, "ContainersPaused", counts.paused, "ContainersStopped",
 			 counts.containers - counts.running - counts.paused, "Images",
 			 counts.images, "Driver", "overlay", "DriverStatus", "Layer Format",
-			 "erofs", "SystemStatus", "Plugins", "Volume", "local", "Network", "bridge",
-			 "host", "none", "Authorization", "Log", log_drivers());
+			 "erofs", "SystemStatus", "Plugins", "Volume", volume_plugins(api->engine),
+			 "Network", "bridge", "host", "none", "Authorization", "Log",
+			 log_drivers());
 	set_bools(info, trues, true);
 	set_bools(info, falses, false);
 	json_object_set_new(info, "Debug", json_boolean(api->debug));
