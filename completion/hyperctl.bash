@@ -4,7 +4,7 @@ _hyperctl_ask() { hyperctl "${host[@]}" "$@" 2>/dev/null; }
 _hyperctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= words= i host=()
-	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events images load import save tag rmi pull push login logout volume info version completion help'
+	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events cp diff export images load import save tag rmi commit pull push login logout volume info version completion help'
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-H | --host) host=(-H "${COMP_WORDS[i + 1]}"); ((i++)) ;;
@@ -233,6 +233,25 @@ _hyperctl() {
 		esac
 		[[ $word == -* ]] && words='--help --since --until --filter -f --format'
 		;;
+	cp)
+		case $before in
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --archive -a --follow-link -L'
+		;;
+	diff)
+		case $before in
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help'
+		;;
+	export)
+		case $before in
+		--output | -o) words="$(compgen -f -- "$word")" ;;
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --output -o'
+		;;
 	images)
 		case $before in
 		--filter | -f) words="" ;;
@@ -275,6 +294,15 @@ _hyperctl() {
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
 		[[ $word == -* ]] && words='--help --force -f --no-prune'
+		;;
+	commit)
+		case $before in
+		--author | -a) words="" ;;
+		--change | -c) words="" ;;
+		--message | -m) words="" ;;
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --author -a --change -c --message -m --pause -p'
 		;;
 	pull)
 		case $before in

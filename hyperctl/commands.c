@@ -12,8 +12,11 @@ const struct command *const commands[] = {
 	&command_list,   &command_inspect, &command_logs,       &command_attach, &command_exec,
 	&command_top,    &command_stats,   &command_events,
 
+	&command_cp,     &command_diff,    &command_export,
+
 	&command_images, &command_load,    &command_import,     &command_save,   &command_tag,
-	&command_rmi,    &command_pull,    &command_push,       &command_login,  &command_logout,
+	&command_rmi,    &command_commit,  &command_pull,       &command_push,   &command_login,
+	&command_logout,
 
 	&command_volume,
 

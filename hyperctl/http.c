@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
+
 static struct http_reader *reader_of(llhttp_t *parser)
 {
 	return container_of(parser, struct http_reader, parser);
@@ -13,6 +15,8 @@ static void header_line_end(struct http_reader *reader)
 	if (strcasecmp(str_text(&reader->name), "content-type") == 0)
 		snprintf(reader->content_type, sizeof(reader->content_type), "%s",
 			 str_text(&reader->value));
+	else if (strcasecmp(str_text(&reader->name), "x-docker-container-path-stat") == 0)
+		str_append(&reader->path_stat, str_text(&reader->value), reader->value.len);
 	str_clear(&reader->name);
 	str_clear(&reader->value);
 }
@@ -93,6 +97,7 @@ void http_reader_init(struct http_reader *reader, bool hijack)
 void http_reader_done(struct http_reader *reader)
 {
 	str_done(&reader->body);
+	str_done(&reader->path_stat);
 	str_done(&reader->name);
 	str_done(&reader->value);
 }
@@ -136,6 +141,17 @@ int http_reader_feed(struct http_reader *reader, const char *data, size_t len, s
 		return 0;
 	return error_set(err, ERROR_FAILED, "the answer is not HTTP: %s",
 			 llhttp_get_error_reason(&reader->parser) ?: llhttp_errno_name(e));
+}
+
+int http_reader_path_stat(const struct http_reader *reader, json_t **ret, struct error *err)
+{
+	autofree char *text = NULL;
+	size_t len;
+	int r = base64_decode(str_text(&reader->path_stat), reader->path_stat.len, &text, &len);
+
+	if (r < 0 || !len)
+		return error_set(err, ERROR_FAILED, "the answer does not say what is there");
+	return json_parse(text, len, ret, err);
 }
 
 int http_reader_finish(struct http_reader *reader, struct error *err)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #define HTTP_HEADER_MAX_BYTES (64u << 10)
@@ -17,7 +18,8 @@ struct http_reader {
 	bool hijack; /* set by the caller: a 101 or 200 turns the connection into a raw stream */
 	int status;
 	char content_type[128];
-	struct str body; /* owned */
+	struct str path_stat; /* owned: X-Docker-Container-Path-Stat */
+	struct str body;      /* owned */
 	size_t header_bytes;
 	bool header_done, ended, hijacked;
 	/* of the header line being read */
@@ -27,5 +29,8 @@ struct http_reader {
 void http_reader_init(struct http_reader *reader, bool hijack);
 void http_reader_done(struct http_reader *reader);
 int http_reader_feed(struct http_reader *reader, const char *data, size_t len, struct error *err);
+/* What X-Docker-Container-Path-Stat says, owned by the caller; ERROR_FAILED when it was not there.
+ */
+int http_reader_path_stat(const struct http_reader *reader, json_t **ret, struct error *err);
 /* The connection has ended: fine for a body without length, an error in the middle of one. */
 int http_reader_finish(struct http_reader *reader, struct error *err);

@@ -113,7 +113,7 @@ void path_stat_done(struct path_stat *stat)
 
 /*
  * Docker's: absolute, cleaned by its letters alone, and followed to the end when it ended in "/" or
- * "/.". *ret_name is its last part.
+ * "/.". *ret_name is its last part, "." included.
  */
 static int clean_path(const char *path, char **ret, char **ret_name, bool *ret_follow,
 		      struct error *err)
@@ -121,6 +121,7 @@ static int clean_path(const char *path, char **ret, char **ret_name, bool *ret_f
 	autostrv char **parts = strv_split(path, '/');
 	autostr struct str clean = STR_INIT;
 	size_t len = strlen(path);
+	bool dot;
 
 	if (!parts)
 		return error_nomem(err);
@@ -139,13 +140,13 @@ static int clean_path(const char *path, char **ret, char **ret_name, bool *ret_f
 		}
 		str_addf(&clean, "/%s", *part);
 	}
-	*ret_follow =
-		len && (path[len - 1] == '/' || strcmp(path, ".") == 0 || str_ends(path, "/."));
+	dot = strcmp(path, ".") == 0 || str_ends(path, "/.");
+	*ret_follow = dot || (len && path[len - 1] == '/');
 	if (!clean.len)
 		str_addc(&clean, '/');
 	if (clean.failed)
 		return error_nomem(err);
-	*ret_name = strdup(clean.len == 1 ? "/" : strrchr(clean.data, '/') + 1);
+	*ret_name = strdup(dot ? "." : clean.len == 1 ? "/" : strrchr(clean.data, '/') + 1);
 	*ret = str_steal(&clean);
 	return *ret && *ret_name ? 0 : error_nomem(err);
 }

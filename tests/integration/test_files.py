@@ -187,6 +187,8 @@ def test_cp(client, cli, tmp_path):
     assert (tmp_path / "out").read_text() == "content\n"
     cp("box:/tmp", tmp_path / "whole")
     assert (tmp_path / "whole/big").read_bytes() == big and os.readlink(tmp_path / "whole/sub/link") == "../file"
+    cp("box:/tmp/sub/.", tmp_path / "content")
+    assert sorted(os.listdir(tmp_path / "content")) == ["empty", "link"]
     cp("-L", "box:/tmp/sub/link", tmp_path / "followed")
     assert (tmp_path / "followed").read_text() == "content\n"
     stream = subprocess.run([cli, "cp", "box:/tmp/sub", "-"], env=client.daemon.environment(), check=True, capture_output=True,
@@ -223,6 +225,7 @@ def test_archive_details(client):
     assert list(members(client.get("box", "/dl").body)) == ["dl"]
     assert list(members(client.get("box", "/dl/").body)) == ["dl", "dl/f", "dl/l", "dl/out", "dl/p"]
     assert list(members(client.get("box", "/../d/./f").body)) == ["f"]
+    assert list(members(client.get("box", "/a/.").body)) == [".", "./b"]
 
     one = tar_of(("new", b"abc", {"mode": 0o640, "uid": 12, "gid": 13, "mtime": 1000}))
     assert client.put("box", "/d", one).status == 200

@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import tarfile
 import time
 
 from conftest import HYPERCTL, TIMEOUT_S
@@ -160,6 +161,39 @@ def test_wrong_pod_files_are_refused_with_the_place(daemon):
     assert done.returncode == 125 and "comand" in done.stderr
     done = daemon.hyperctl("run", "-f", "-", input="name: [\n", check=False)
     assert done.returncode == 125 and "line" in done.stderr
+
+
+def test_files_of_a_container(daemon, isolation, tmp_path):
+    source = tmp_path / "tree"
+    (source / "sub").mkdir(parents=True)
+    (source / "we,ird.[x]").write_text("strange\n")
+    (source / "link").symlink_to("we,ird.[x]")
+    daemon.hyperctl("run", "--name", "box", f"--isolation={isolation}", "busybox", "sh", "-c", "echo hi > /f; rm /bin/ls")
+    assert daemon.hyperctl("diff", "box").stdout == "C /bin\nD /bin/ls\nA /f\n"
+    daemon.hyperctl("cp", source, "box:/new")
+    daemon.hyperctl("cp", f"{source}/.", "box:/tmp")
+    daemon.hyperctl("cp", "-L", source / "link", "box:/n&w,")
+    assert {"A /n&w,", "A /new/sub", "A /tmp/link"} <= set(daemon.hyperctl("diff", "box").stdout.splitlines())
+    daemon.hyperctl("cp", "box:/new", tmp_path / "back")
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["link", "sub", "we,ird.[x]"]
+    (tmp_path / "into").mkdir()
+    for name in ("box:/f", "box:/new"):
+        daemon.hyperctl("cp", name, tmp_path / "into")
+    assert (tmp_path / "into/f").read_text() == "hi\n" and (tmp_path / "into/new/link").is_symlink()
+    daemon.hyperctl("cp", "-L", "box:/new/link", tmp_path / "followed")
+    assert (tmp_path / "followed").read_text() == "strange\n"
+    for args, words in ((("box:/nope", tmp_path / "x"), "Could not find the file"), ((source, "box:/f"), "over the file"),
+                        ((source / "link", "box:/nope/"), "no such directory"), (("box:/f", "box:/g"), "between containers")):
+        refused = daemon.hyperctl("cp", *args, check=False)
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+    daemon.hyperctl("export", "-o", tmp_path / "root.tar", "box")
+    with tarfile.open(tmp_path / "root.tar") as archive:
+        assert "f" in archive.getnames() and "bin/ls" not in archive.getnames()
+    made = daemon.hyperctl("commit", "-m", "why", "-c", 'CMD ["cat", "/f"]', "box", "committed:1").stdout.strip()
+    assert daemon.docker("inspect", "-f", "{{.Id}} {{.Comment}}", "committed:1").stdout == f"{made} why\n"
+    assert daemon.hyperctl("run", "--rm", f"--isolation={isolation}", "committed:1").stdout == "hi\n"
+    daemon.hyperctl("rm", "box")
+    daemon.hyperctl("rmi", "committed:1")
 
 
 def test_images_through_an_archive(daemon, tmp_path):
