@@ -25,6 +25,7 @@ void pod_end_serving(struct pod *pod, uint64_t deadline_ms)
 		deadline_ms = 0;
 	pod->serving = pod->sandbox_dead = pod->set_up = false;
 	sandbox_stop(sandbox, deadline_ms);
+	pod_volumes_unmount(pod);
 	cond_broadcast(&pod->changed);
 }
 

@@ -594,6 +594,8 @@ int pod_start_serving(struct pod *pod, struct container *c, bool standing, struc
 		c->stands |= standing;
 	else if (pod->sandbox && fresh)
 		pod_end_serving(pod, 0);
+	else if (fresh)
+		pod_volumes_unmount(pod);
 	else if (pod->sandbox && standing)
 		pod_delete_in_agent(pod, c, false, NULL);
 	return r;

@@ -142,7 +142,7 @@ void pod_end_sandbox(struct pod *pod, uint64_t deadline_ms, enum pod_state state
 	pod->sandbox = NULL;
 	sandbox_stop(sandbox, deadline_ms);
 	pod_volumes_unmount(pod);
-	pod->sandbox_dead = pod->set_up = false;
+	pod->sandbox_dead = pod->set_up = pod->thawed = false;
 	pod->storage_used = true;
 	while (any_running(pod))
 		if (cond_wait(&pod->changed, deadline_in_ms(KILL_WAIT_MS)) < 0)

@@ -269,6 +269,23 @@ def test_read_only_root_and_owners(client):
     client.docker("rm", "-f", "user")
 
 
+def test_volumes(client, tmp_path):
+    """What is mounted in a container is part of cp, and of nothing else; a volume is free again afterwards."""
+    (tmp_path / "here").write_text("host\n")
+    client.run("box", "echo in > /v/x", "-v", "files-volume:/v", "-v", f"{tmp_path}:/b", "-v", f"{tmp_path}:/ro:ro")
+    assert "v/x" in members(client.get("box", "/v").body) and "/b/here" in members(client.get("box", "/").body)
+    one = tar_of(("new", b"abc", {}))
+    assert client.put("box", "/v", one).status == client.put("box", "/b", one).status == 200
+    assert (tmp_path / "new").read_text() == "abc"
+    refused = client.put("box", "/ro", one)
+    assert refused.status == 403 and refused.message == "mounted volume is marked read-only"
+    assert client.docker("diff", "box").stdout == "A /b\nA /ro\nA /v\n"
+    exported = client.daemon.request("GET", "/containers/box/export").body
+    assert {"v", "b", "ro"} <= set(members(exported)) and not {"v/x", "b/here"} & set(members(exported))
+    client.docker("rm", "box")
+    client.docker("volume", "rm", "files-volume")
+
+
 def test_links_stay_inside(client, tmp_path):
     """Whatever a container's links say, cp reads and writes in the container only."""
     marker = pathlib.Path("/tmp") / f"hyper-outside-{os.getpid()}"
