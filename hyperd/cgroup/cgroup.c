@@ -593,7 +593,9 @@ static int each_below(const char *dir, unsigned depth, int (*fn)(const char *dir
 	while (depth < 32 && (entry = readdir(d)) && r >= 0) {
 		autofree char *child = NULL;
 
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+		/* Not all that begin with a dot: an agent's own group does. */
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0)
 			continue;
 		child = strf("%s/%s", dir, entry->d_name);
 		r = child ? each_below(child, depth + 1, fn, arg) : -ENOMEM;

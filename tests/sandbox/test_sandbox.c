@@ -878,7 +878,7 @@ static void assert_clean(void)
 	autofree char *command =
 		strf("! ls -A %s/run/sandboxes %s/data/warm | grep -v ':$' | grep . &&"
 		     " ! ls %s/data/templates | grep new &&"
-		     " ! ls -d /sys/fs/cgroup/hyper-test-%d /sys/fs/cgroup/*/hyper-test-%d/* "
+		     " ! ls -d /sys/fs/cgroup/hyper-test-%d/* /sys/fs/cgroup/*/hyper-test-%d/* "
 		     "2>/dev/null | while read d; do [ -d $d ] && echo $d; done | grep .",
 		     root, root, root, tag, tag);
 
