@@ -20,10 +20,10 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "base/tls.h"
 #include "hyperd/api/api.h"
 #include "hyperd/config.h"
 #include "hyperd/http/listen.h"
-#include "hyperd/http/tls.h"
 #include "hyperd/image/registry.h"
 
 /* Blocking work: unpacking, hashing, large files. */
@@ -43,7 +43,7 @@ struct daemon {
 	struct engine *engine;
 	struct spec_pair *log_options; /* owned */
 	struct http_server *server;
-	struct http_tls *tls;
+	struct tls_context *tls;
 	struct api api;
 	struct http_server_config server_config;
 	char **unix_paths; /* strv: sockets that we made */
@@ -331,8 +331,8 @@ static int start_api(struct daemon *daemon, struct error *err)
 	};
 	r = socket_group(config, &gid, err);
 	if (r == 0 && (config->tls || config->tls_verify))
-		r = http_tls_new(config->tls_certificate, config->tls_key, config->tls_ca,
-				 config->tls_verify, &daemon->tls, err);
+		r = tls_server_new(config->tls_certificate, config->tls_key, config->tls_ca,
+				   config->tls_verify, &daemon->tls, err);
 	if (r == 0)
 		r = http_server_new(daemon->loop, &daemon->server_config, &daemon->server, err);
 	strv_for_each(host, config->hosts)
@@ -386,7 +386,7 @@ static void stop(struct daemon *daemon)
 		unlink(daemon->config.pidfile);
 	if (daemon->store)
 		store_free(daemon->store);
-	http_tls_free(daemon->tls);
+	tls_context_free(daemon->tls);
 }
 
 static void daemon_main(void *arg)

@@ -172,7 +172,7 @@ static void connection_free(struct http_connection *c)
 
 	http_gone_unwatch(c);
 	http_output_done(c);
-	http_tls_end(c->ssl);
+	tls_stream_free(c->tls);
 	close(c->fd);
 	if (c->gone_fd >= 0)
 		close(c->gone_fd);

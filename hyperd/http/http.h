@@ -137,11 +137,12 @@ void http_server_free(struct http_server *server);
 size_t http_server_connection_count(const struct http_server *server);
 
 /* Serves one connected stream socket: takes fd, even on failure. TLS may be NULL (borrowed). */
-struct http_tls;
-int http_server_serve(struct http_server *server, int fd, struct http_tls *tls, struct error *err);
+struct tls_context;
+int http_server_serve(struct http_server *server, int fd, struct tls_context *tls,
+		      struct error *err);
 /* Accepts from a listening socket: takes fd, even on failure. NAME is for messages; copied. */
-int http_server_listen(struct http_server *server, int fd, const char *name, struct http_tls *tls,
-		       struct error *err);
+int http_server_listen(struct http_server *server, int fd, const char *name,
+		       struct tls_context *tls, struct error *err);
 
 /* ------------------------------------------------------------------ the request */
 

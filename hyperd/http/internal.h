@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "base/tls.h"
 #include "hyperd/http/http.h"
 
 /* One read from a socket, and the most that is kept unparsed. */
@@ -14,7 +15,7 @@
 struct http_listener {
 	struct list node;
 	struct http_server *server; /* borrowed */
-	struct http_tls *tls;       /* borrowed */
+	struct tls_context *tls;    /* borrowed */
 	int fd;                     /* owned */
 	char *name;                 /* owned */
 	struct loop_io io;
@@ -49,11 +50,11 @@ struct http_connection {
 	struct list node;
 	struct http_server *server; /* borrowed */
 	struct task *task;
-	int fd;          /* owned, non-blocking */
-	void *ssl;       /* owned SSL *, NULL for plain */
-	bool unix_peer;  /* a full close can be told from a half-close */
-	bool keep_alive; /* after this answer */
-	bool busy;       /* with a request that has been read */
+	int fd;                 /* owned, non-blocking */
+	struct tls_stream *tls; /* owned; NULL for plain */
+	bool unix_peer;         /* a full close can be told from a half-close */
+	bool keep_alive;        /* after this answer */
+	bool busy;              /* with a request that has been read */
 	bool gone;
 	struct loop_io gone_io;
 	int gone_fd; /* owned: a dup */
@@ -123,7 +124,3 @@ const struct http_route *http_route_find(const struct http_server_config *config
 
 /* connection.c */
 void http_connection_main(void *arg);
-
-/* tls.c */
-void *http_tls_accept(struct http_tls *tls, int fd); /* an SSL *, owned by the caller */
-void http_tls_end(void *ssl);

@@ -32,7 +32,8 @@ size_t http_server_connection_count(const struct http_server *server)
 	return server->connection_count;
 }
 
-int http_server_serve(struct http_server *server, int fd, struct http_tls *tls, struct error *err)
+int http_server_serve(struct http_server *server, int fd, struct tls_context *tls,
+		      struct error *err)
 {
 	struct http_connection *c = calloc(1, sizeof(*c));
 	struct sockaddr_storage address;
@@ -56,7 +57,7 @@ int http_server_serve(struct http_server *server, int fd, struct http_tls *tls, 
 		r = http_output_init(c);
 	if (r < 0) {
 		error_errno(err, -r, "serving a connection");
-	} else if (tls && !(c->ssl = http_tls_accept(tls, fd))) {
+	} else if (tls && !(c->tls = tls_accept(tls, fd))) {
 		r = error_set(err, ERROR_FAILED, "serving a connection: no memory for TLS");
 	} else {
 		http_parser_init(c);
@@ -64,7 +65,7 @@ int http_server_serve(struct http_server *server, int fd, struct http_tls *tls, 
 			       err);
 	}
 	if (r < 0) {
-		http_tls_end(c->ssl);
+		tls_stream_free(c->tls);
 		http_output_done(c);
 		close(fd);
 		free(c->in);
@@ -122,8 +123,8 @@ static void acceptable(struct loop_io *io, uint32_t events)
 	}
 }
 
-int http_server_listen(struct http_server *server, int fd, const char *name, struct http_tls *tls,
-		       struct error *err)
+int http_server_listen(struct http_server *server, int fd, const char *name,
+		       struct tls_context *tls, struct error *err)
 {
 	struct http_listener *listener = calloc(1, sizeof(*listener));
 	int r;
