@@ -77,7 +77,8 @@ static const struct option options[] = {
 	{ NULL, "live-restore", NULL, 0, OPTION_BOOL, AT(live_restore), NULL,
 	  "leave pods running when the daemon stops" },
 	{ NULL, "log-driver", NULL, 0, OPTION_STRING, AT(log_driver), "NAME",
-	  "log driver of containers that do not say (default json-file)" },
+	  "log driver of containers that do not say: fluentd, gelf, journald, json-file,\n"
+	  "local, none or syslog (default json-file)" },
 	{ NULL, "log-opt", "log-opts", 0, OPTION_PAIRS, AT(log_options), "KEY=VALUE",
 	  "option of the log driver; may be repeated" },
 	{ NULL, "seccomp-profile", NULL, 0, OPTION_STRING, AT(seccomp_profile), "FILE",

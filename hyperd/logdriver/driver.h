@@ -1,5 +1,6 @@
 #pragma once
 /* What a log driver provides. Private to hyperd/logdriver. */
+#include "base/list.h"
 #include "base/task.h"
 #include "hyperd/logdriver/logdriver.h"
 
@@ -9,6 +10,8 @@ struct log {
 	bool finished;
 	struct cond grown; /* something was flushed, the log was finished or closed */
 	bool closed;
+	void (*progress)(void *arg); /* more is stored, outside of a flush; NULL */
+	void *progress_arg;
 };
 
 struct log_driver {
@@ -27,13 +30,23 @@ struct log_driver {
 	/* These may be NULL. */
 	const char *(*partial)(const struct log *log, enum log_stream stream, size_t *ret_len);
 	const char *(*path)(const struct log *log);
+	void (*finish)(struct log *log);
+	bool (*can_read)(const struct log *log); /* NULL: when there is a read */
 	int (*read)(struct log *log, const struct log_query *query,
 		    int (*fn)(const struct log_record *record, void *arg), void *arg,
 		    struct error *err);
 };
 
+extern const struct log_driver log_driver_fluentd;
+extern const struct log_driver log_driver_gelf;
+extern const struct log_driver log_driver_journald;
 extern const struct log_driver log_driver_json_file;
 extern const struct log_driver log_driver_local;
 extern const struct log_driver log_driver_none;
+extern const struct log_driver log_driver_syslog;
+
+/* For logs that send in the background; GROUP may be NULL. */
+void log_group_joined(struct log_group *group, struct list *node);
+void log_group_left(struct log_group *group);
 
 void log_unref(struct log *log);

@@ -7,9 +7,8 @@
 
 /* The index of drivers, by name: a new one is a file of its own and a line here. */
 static const struct log_driver *const drivers[] = {
-	&log_driver_json_file,
-	&log_driver_local,
-	&log_driver_none,
+	&log_driver_fluentd, &log_driver_gelf, &log_driver_journald, &log_driver_json_file,
+	&log_driver_local,   &log_driver_none, &log_driver_syslog,
 };
 
 static const struct log_driver *find_driver(const char *name)
@@ -42,10 +41,12 @@ int log_driver_open(const char *name, const struct log_config *config, struct lo
 {
 	const struct log_driver *driver = find_driver(name);
 	struct log *log = NULL;
-	int r = log_driver_check(name, config->options, err);
+	int r;
 
-	if (r == 0)
-		r = driver->open(config, &log, err);
+	if (!driver)
+		return error_set(err, ERROR_INVALID,
+				 "logger: no log driver named '%s' is registered", name);
+	r = driver->open(config, &log, err);
 	if (r < 0)
 		return r;
 	log->driver = driver;
@@ -65,16 +66,17 @@ void log_close(struct log *log)
 {
 	if (!log)
 		return;
+	log->progress = NULL;
 	log->driver->flush(log, NULL);
-	log->driver->close(log);
 	log->closed = log->finished = true;
+	log->driver->close(log);
 	cond_broadcast(&log->grown);
 	log_unref(log);
 }
 
 bool log_can_read(const struct log *log)
 {
-	return log->driver->read;
+	return log->driver->can_read ? log->driver->can_read(log) : log->driver->read != NULL;
 }
 
 const char *log_path(const struct log *log)
@@ -107,6 +109,12 @@ int log_flush(struct log *log, struct error *err)
 	return r;
 }
 
+void log_on_progress(struct log *log, void (*fn)(void *arg), void *arg)
+{
+	log->progress = fn;
+	log->progress_arg = arg;
+}
+
 uint64_t log_stored(const struct log *log, enum log_stream stream)
 {
 	return log->driver->stored(log, stream);
@@ -121,6 +129,8 @@ const char *log_partial(const struct log *log, enum log_stream stream, size_t *r
 void log_finish(struct log *log)
 {
 	log->finished = true;
+	if (log->driver->finish)
+		log->driver->finish(log);
 	cond_broadcast(&log->grown);
 }
 
@@ -129,7 +139,7 @@ int log_read(struct log *log, const struct log_query *query,
 {
 	int r;
 
-	if (!log->driver->read)
+	if (!log_can_read(log))
 		return error_set(err, ERROR_UNSUPPORTED,
 				 "configured logging driver does not support reading");
 	log->refs++;

@@ -22,6 +22,8 @@
 
 enum log_stream { LOG_STDOUT, LOG_STDERR, LOG_STREAM_COUNT };
 
+struct log_group;
+
 struct log_option {
 	const char *key, *value;
 };
@@ -29,7 +31,8 @@ struct log_option {
 struct log_config {
 	struct loop *loop;
 	struct job_pool *jobs;
-	const char *directory; /* of this container, made when missing */
+	struct log_group *group; /* may be NULL: nobody waits for what is still to be sent */
+	const char *directory;   /* of this container, made when missing */
 	const char *container_id, *container_name, *image_name, *image_id;
 	const char *command;              /* entrypoint and arguments; may be NULL */
 	const char *hostname;             /* of the machine; may be NULL */
@@ -43,6 +46,12 @@ struct log;
 
 /* The drivers' names in order, for `info`; NULL at the end. */
 const char *log_driver_name(size_t index);
+/* The logs that are still sending to a receiver elsewhere: closing a log does not wait for that. */
+int log_group_new(struct log_group **ret, struct error *err);
+/* Task: waits until the closed logs of the group have sent what they had, or the deadline; all must
+ * be closed. Then frees. Takes NULL. */
+void log_group_end(struct log_group *group, uint64_t deadline_ns);
+
 /* Checks driver and options with Docker's words. OPTIONS may be NULL. */
 int log_driver_check(const char *driver, const struct log_option *options, struct error *err);
 /* Opens the log, mending what a crash left. Everything in CONFIG is copied. */
@@ -54,7 +63,8 @@ bool log_can_read(const struct log *log);
 /* Of the current file; NULL when the driver has none. */
 const char *log_path(const struct log *log);
 
-/* A new process begins: its streams count from 0. */
+/* Task. A new process begins: its streams count from 0. Connects to a receiver where Docker does.
+ */
 int log_begin(struct log *log, struct error *err);
 /* Takes all of it. */
 void log_write(struct log *log, enum log_stream stream, uint64_t time_ns, const char *data,
@@ -64,6 +74,8 @@ void log_end(struct log *log, enum log_stream stream, uint64_t time_ns);
 /* Brings what was written to where it is kept. An error means that records were lost; the log goes
  * on. */
 int log_flush(struct log *log, struct error *err);
+/* FN is called when log_stored() grows at another time than in a flush; NULL: nobody is. */
+void log_on_progress(struct log *log, void (*fn)(void *arg), void *arg);
 /* How many bytes of the process's stream need not be sent again. */
 uint64_t log_stored(const struct log *log, enum log_stream stream);
 /* What is gathered of a line and not yet a record, borrowed. */

@@ -531,6 +531,7 @@ int container_open_log(struct container *c, struct error *err)
 	struct log_config config = {
 		.loop = c->engine->loop,
 		.jobs = c->engine->jobs,
+		.group = c->engine->logs,
 		.directory = directory,
 		.container_id = c->id,
 		.container_name = c->name,

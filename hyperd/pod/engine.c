@@ -15,6 +15,7 @@ static int copy_pairs(const struct spec_pair *from, struct spec_pair **ret)
 
 static void engine_free(struct engine *engine)
 {
+	log_group_end(engine->logs, deadline_in_ms(LOGS_END_MS));
 	seccomp_cache_free(engine->seccomp);
 	events_done(engine);
 	spec_pairs_free(engine->log_options);
@@ -54,6 +55,8 @@ int engine_new(struct loop *loop, struct job_pool *jobs, struct store *store,
 		r = error_nomem(err);
 	if (r == 0)
 		r = log_driver_check(driver, (const struct log_option *)engine->log_options, err);
+	if (r == 0)
+		r = log_group_new(&engine->logs, err);
 	if (r == 0)
 		r = seccomp_cache_new(jobs, config->seccomp_profile, &engine->seccomp, err);
 	if (r < 0) {

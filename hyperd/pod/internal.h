@@ -26,12 +26,16 @@
 /* A sandbox's ordered end: unmounting and writing back its disk. */
 #define SANDBOX_STOP_MS 10000
 
+/* What remote logs still have to send when the daemon stops. */
+#define LOGS_END_MS 3000
+
 #define POD_RECORD_VERSION       1
 #define CONTAINER_RECORD_VERSION 1
 
 struct engine {
 	struct loop *loop; /* these are borrowed */
 	struct job_pool *jobs;
+	struct log_group *logs; /* owned */
 	struct store *store;
 	struct image_store *images;
 	struct volume_store *volumes; /* NULL: this daemon keeps none */

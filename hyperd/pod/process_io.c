@@ -57,6 +57,11 @@ static void acknowledge(struct process_io *io)
 	}
 }
 
+static void log_progress(void *arg)
+{
+	acknowledge(arg);
+}
+
 static void flush_log(struct process_io *io)
 {
 	struct error err = { 0 };
@@ -204,6 +209,8 @@ static void begin(struct process_io *io, const struct process_io_options *option
 	io->tty = options->tty;
 	io->close_stdin = options->close_stdin;
 	io->log = options->log;
+	if (io->log)
+		log_on_progress(io->log, log_progress, io);
 	io->opened = true;
 	io->exited = false;
 	io->first_output_ns = 0;
@@ -347,8 +354,10 @@ void process_io_end(struct process_io *io)
 		if (!io->outputs[i].eof)
 			log_end(io->log, log_stream_of(&io->outputs[i]), realtime_ns());
 	flush_log(io);
-	if (io->log)
+	if (io->log) {
+		log_on_progress(io->log, NULL, NULL);
 		log_finish(io->log);
+	}
 	io->opened = io->input_ended = false;
 	io->log = NULL;
 	end_attachments(io);
@@ -357,6 +366,8 @@ void process_io_end(struct process_io *io)
 void process_io_done(struct process_io *io)
 {
 	process_io_close_streams(io);
+	if (io->log)
+		log_on_progress(io->log, NULL, NULL);
 	io->log = NULL;
 	end_attachments(io);
 }
