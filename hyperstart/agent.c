@@ -12,6 +12,7 @@
 #include "hyperstart/file_write.h"
 #include "hyperstart/files.h"
 #include "hyperstart/layer.h"
+#include "hyperstart/network.h"
 #include "hyperstart/pod.h"
 #include "hyperstart/process.h"
 #include "hyperstart/reaper.h"
@@ -81,6 +82,7 @@ static const struct handler handlers[] = {
 	REQUEST(SHUTDOWN) = { "shutting down", shutdown_handle, .late = true },
 	REQUEST(FILES_SERVE) = { "serving files", files_serve_handle, files_serve_arrive },
 	REQUEST(MEMORY_TRIM) = { "trimming memory", memory_trim_handle },
+	REQUEST(NETWORK_SETUP) = { "setting up the network", network_setup_handle },
 };
 
 static const struct handler *find_handler(const Hyper__Request *body)

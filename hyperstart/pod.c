@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "hyperstart/agent.h"
+#include "hyperstart/network.h"
 
 #define HOST_NAME_MAX_BYTES 64
 #define SYSCTL_NAME_MAX     200
@@ -182,6 +183,8 @@ int pod_setup_handle(struct request *request, struct error *err)
 	}
 	if (r == 0)
 		r = mount_shares(agent, setup->shares_tag, err);
+	if (r == 0 && setup->network)
+		r = network_prepare(err);
 	for (size_t i = 0; r == 0 && i < setup->n_sysctls; i++)
 		r = set_sysctl(setup->sysctls[i], err);
 	if (r == 0)

@@ -70,6 +70,13 @@ struct vm_share {
 	bool is_directory;
 };
 
+/* What is at the other end of a machine's network card. */
+enum vm_network {
+	VM_NETWORK_NONE, /* it has no card */
+	VM_NETWORK_TAP,  /* an interface of the host */
+	VM_NETWORK_USER, /* a stack inside of the hypervisor, which needs no rights */
+};
+
 struct vm_config {
 	const char *name;    /* unique among running machines */
 	const char *run_dir; /* an existing directory for its sockets */
@@ -88,6 +95,11 @@ struct vm_config {
 	int state_fd; /* device state to go on from; -1: boot */
 	const struct vm_share *shares;
 	size_t share_count;
+	enum vm_network network;
+	int tap_fd; /* TAP: borrowed */
+	/* USER: what the stack plays, as "net=…,host=…,hostfwd=…"; NULL: its defaults. No part of a
+	 * template. Borrowed. */
+	const char *user_network;
 	uid_t uid; /* also the gid */
 	struct cgroup *cgroup;
 };

@@ -206,6 +206,10 @@ int sandbox_factory_new(struct loop *loop, struct job_pool *jobs,
 	f->transport = config->transport;
 	f->uid_first = config->uid_count ? config->uid_first : UID_FIRST;
 	f->uid_count = config->uid_count ? config->uid_count : UID_COUNT;
+	f->user_network = config->user_network;
+	f->tap_prefix = config->tap_prefix ? strdup(config->tap_prefix) : NULL;
+	if (config->tap_prefix && !f->tap_prefix)
+		r = error_nomem(err);
 	if (!f->data_root || !f->run_root || !f->hyperstart || !f->hypervisor || !f->machine ||
 	    !f->accel)
 		r = error_nomem(err);
@@ -258,6 +262,7 @@ void sandbox_factory_free(struct sandbox_factory *f)
 	free(f->hypervisor);
 	free(f->machine);
 	free(f->accel);
+	free(f->tap_prefix);
 	free(f);
 }
 

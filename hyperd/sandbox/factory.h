@@ -27,6 +27,8 @@
 /* The serial of the pod's own disk; layers on disks have others. */
 #define POD_DISK_SERIAL "pod"
 
+#define TAP_NAME_BYTES 16 /* IFNAMSIZ */
+
 /* How long an agent may take: to boot under emulation on a loaded machine; to boot or answer under
  * KVM. */
 #define BOOT_DEADLINE_MS     120000
@@ -65,6 +67,9 @@ struct sandbox_factory {
 	unsigned counter;  /* makes names of our own unique */
 	struct pool *pool; /* owned */
 	int hyperstart_fd; /* owned: sealed copy; -1 */
+	char *tap_prefix;  /* owned; NULL: no taps */
+	bool user_network;
+	unsigned tap_counter;
 };
 
 /*
@@ -132,6 +137,7 @@ struct shape {
 	const struct sandbox_layer *on_disk;
 	size_t on_disk_count;
 	bool disk_mounted; /* the pod's disk is fresh and mounted in the template */
+	enum vm_network network;
 	/* Of a container made ahead where the disk is mounted; borrowed; no part of the key:
 	 * another one is of no use to a pod, and does it no harm. */
 	const Hyper__ContainerCreate *prepare;
@@ -178,7 +184,13 @@ struct machine {
 	struct place *place; /* owned */
 	struct vm *vm;       /* owned */
 	struct agent *agent; /* owned */
+	char tap[TAP_NAME_BYTES];
+	int tap_fd; /* owned; 0: none here (another daemon made it) */
 };
+
+/* Makes a tap with a name of its own; it goes with its last descriptor. */
+int tap_open(struct sandbox_factory *factory, char name[TAP_NAME_BYTES], int *ret_fd,
+	     struct error *err);
 
 struct machine_options {
 	const struct shape *shape;
@@ -190,6 +202,7 @@ struct machine_options {
 	int state_fd;
 	const struct sandbox_share *shares; /* borrowed */
 	size_t share_count;
+	const char *user_network; /* borrowed, may be NULL */
 	uint64_t deadline_ms;
 	const struct agent_events *agent_events;
 	const struct vm_events *vm_events;
@@ -233,6 +246,8 @@ struct sandbox {
 	struct cond gone; /* exited was set */
 	struct sandbox_timing timing;
 	uint64_t begin_ns;
+	const char *user_network; /* borrowed for the start */
+	bool host_network;
 };
 
 struct sandbox_backend {

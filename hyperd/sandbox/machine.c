@@ -26,6 +26,8 @@ void machine_config(const struct shape *shape, struct vm_disk *disks, char (*ser
 		.disk_count = 1 + shape->on_disk_count,
 		.memory_fd = -1,
 		.state_fd = -1,
+		.network = shape->network,
+		.tap_fd = -1,
 	};
 	disks[0] = (struct vm_disk){ .fd = -1, .serial = POD_DISK_SERIAL };
 	for (size_t i = 0; i < shape->on_disk_count; i++) {
@@ -143,6 +145,7 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 					       o->shares[i].is_directory };
 	config.shares = shares;
 	config.share_count = o->share_count;
+	config.user_network = o->user_network;
 	r = place_new(factory, o->name, true, false, &limits, &m.place, err);
 	if (r < 0)
 		return r;
@@ -151,7 +154,11 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	config.cgroup = m.place->cgroup;
 	disks[0].fd = o->disk_fd;
 	disks[0].path = o->disk_path;
-	r = open_layer_disks(o->shape, disks, err);
+	if (config.network == VM_NETWORK_TAP)
+		r = tap_open(factory, m.tap, &m.tap_fd, err);
+	config.tap_fd = m.tap_fd;
+	if (r == 0)
+		r = open_layer_disks(o->shape, disks, err);
 	if (r == 0)
 		r = hypervisor->driver->start(hypervisor, &config, o->vm_events, o->owner, &m.vm,
 					      err);
@@ -172,13 +179,26 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	return 0;
 }
 
+static int close_tap(void *arg)
+{
+	close(*(int *)arg);
+	return 0;
+}
+
 void machine_end(struct machine *m)
 {
 	bool shielded = task_shield(true);
+	struct sandbox_factory *factory = m->place ? m->place->factory : NULL;
+	int tap_fd = m->tap_fd;
 
 	agent_free(steal(m->agent));
 	if (m->vm)
 		m->vm->hypervisor->driver->end(steal(m->vm));
 	place_remove(steal(m->place));
+	m->tap_fd = 0;
+	/* The kernel takes its time to take an interface away: QEMU's end did not have to wait for
+	 * it. */
+	if (tap_fd > 0 && factory)
+		job_run(factory->jobs, close_tap, &tap_fd);
 	task_shield(shielded);
 }

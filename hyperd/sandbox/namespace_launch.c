@@ -14,9 +14,10 @@
 
 /* Between fork and exec of a process that had threads: system calls only. */
 
-unsigned long namespace_clone_flags(void)
+unsigned long namespace_clone_flags(bool host_network)
 {
-	return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+	return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+	       (host_network ? 0 : CLONE_NEWNET);
 }
 
 static const struct directory {

@@ -49,7 +49,8 @@ struct namespace_launch {
 #define NAMESPACE_CGROUPS "cgroup"
 #define NAMESPACE_SHARES  "shares"
 
-unsigned long namespace_clone_flags(void);
+/* HOST_NETWORK: no network namespace of its own. */
+unsigned long namespace_clone_flags(bool host_network);
 /* process_options.setup; ARG is a struct namespace_launch. Does not return when it succeeds. */
 int namespace_enter(void *arg, const char **ret_what);
 

@@ -222,7 +222,8 @@ static int launch(struct sandbox *s, const struct sandbox_config *config, const 
 						.fd_count = 1,
 						.setup = namespace_enter,
 						.setup_arg = &l,
-						.clone_flags = namespace_clone_flags(),
+						.clone_flags =
+							namespace_clone_flags(config->host_network),
 						.cgroup_fd = joining.birth_fd };
 	r = job_run(s->factory->jobs, start_init, &job);
 	if (r < 0)

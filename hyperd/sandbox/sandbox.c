@@ -233,6 +233,22 @@ const struct sandbox_timing *sandbox_timing(const struct sandbox *s)
 	return &s->timing;
 }
 
+const char *sandbox_tap(const struct sandbox *s)
+{
+	return s->machine.tap;
+}
+
+int sandbox_netns(const struct sandbox *s, int *ret_fd, struct error *err)
+{
+	char path[64];
+
+	if (s->backend->isolation != ISOLATION_NAMESPACE)
+		return error_set(err, ERROR_UNSUPPORTED, "a machine has no network namespace");
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)s->process.pid);
+	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? error_errno(err, errno, "the pod's network namespace") : 0;
+}
+
 int sandbox_add_layers(struct sandbox *s, const struct sandbox_layer *layers, size_t count,
 		       struct error *err)
 {

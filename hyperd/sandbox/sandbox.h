@@ -62,7 +62,10 @@ struct sandbox_factory_config {
 	uint64_t disk_bytes;              /* virtual size of a pod's disk; 0: 10 GiB */
 	enum sandbox_transport transport;
 	unsigned uid_first, uid_count; /* one uid for each QEMU; 0: the default range */
-	const char *cgroup_parent;     /* "/hyper" unless set */
+	const char
+		*tap_prefix; /* machines' taps are called so, and a number; NULL: they have none */
+	bool user_network;   /* their cards end in QEMU's own stack instead */
+	const char *cgroup_parent; /* "/hyper" unless set */
 };
 
 struct sandbox_config {
@@ -84,6 +87,12 @@ struct sandbox_config {
 	size_t layer_count;
 	const struct sandbox_share *shares;
 	size_t share_count;
+	/* A machine gets a card (eth0, up, without an address). A namespace pod has a network
+	 * namespace of its own, in which there is nothing but loopback, unless it has the host's.
+	 */
+	bool network, host_network;
+	const char
+		*user_network; /* what QEMU's own stack plays (hypervisor.h); NULL: its defaults */
 	/* What a container made ahead in the pod's template is like (wire:
 	 * ContainerCreate.prepare); or NULL. Borrowed for the start. */
 	const Hyper__ContainerCreate *prepare;
@@ -136,6 +145,10 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 		  struct error *err);
 
 struct agent *sandbox_agent(struct sandbox *sandbox);
+/* The host's end of a machine's card; "" when it has none, or it is QEMU's own stack. */
+const char *sandbox_tap(const struct sandbox *sandbox);
+/* A namespace pod's network namespace. */
+int sandbox_netns(const struct sandbox *sandbox, int *ret_fd, struct error *err);
 const struct sandbox_timing *sandbox_timing(const struct sandbox *sandbox);
 
 /* Task: makes further layers usable inside (for containers added later). Streams what is not there

@@ -13,7 +13,7 @@
 #include "hyperd/sandbox/factory.h"
 
 /* Raised when what is stored, or what is done to a machine before it is saved, changes. */
-#define TEMPLATE_FORMAT 3
+#define TEMPLATE_FORMAT 4
 
 #define MEMORY_FILE "memory"
 #define STATE_FILE  "state"
@@ -320,12 +320,13 @@ static bool has_base(const struct shape *shape)
  * emulation it costs each clone 60 ms otherwise. The pod's own PodSetup, with its name, comes on
  * top.
  */
-static int set_up_pod(struct agent *agent, uint64_t deadline_ns, struct error *err)
+static int set_up_pod(struct agent *agent, bool network, uint64_t deadline_ns, struct error *err)
 {
 	Hyper__Request request = HYPER__REQUEST__INIT;
 	Hyper__PodSetup setup = HYPER__POD_SETUP__INIT;
 
 	setup.loopback = true;
+	setup.network = network;
 	/* A pod's own is written over it, where a prepared container has it mounted. */
 	setup.machine_id = "00000000000000000000000000000000";
 	request.body_case = HYPER__REQUEST__BODY_POD_SETUP;
@@ -364,7 +365,8 @@ static int fill(struct build *b, struct error *err)
 		serial_list[i] = serials[i];
 	}
 	if (!has_base(shape))
-		r = set_up_pod(b->machine.agent, deadline_ns, err);
+		r = set_up_pod(b->machine.agent, shape->network != VM_NETWORK_NONE, deadline_ns,
+			       err);
 	if (r == 0 && shape->on_disk_count)
 		r = layers_add(b->factory, b->machine.agent, shape->on_disk, shape->on_disk_count,
 			       serial_list, false, deadline_ns, err);

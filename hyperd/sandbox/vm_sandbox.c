@@ -160,6 +160,7 @@ static void start_options(struct sandbox *s, const struct sandbox_config *config
 		.vm_events = &sandbox_vm_events,
 		.owner = s,
 		.deadline_ms = kvm ? KVM_BOOT_DEADLINE_MS : CLONE_DEADLINE_MS,
+		.user_network = s->user_network,
 		.ret_spawned_ns = spawned_ns,
 	};
 }
@@ -273,13 +274,14 @@ static int start_with(struct sandbox *s, const struct sandbox_config *config,
 			continue;
 		if (r < 0)
 			break;
-		/* A ready clone was started without knowing what its pod would share. */
-		r = config->share_count ? 0 : pool_take(s, t, shape);
+		/* A ready clone was started without knowing what its pod would share, and what QEMU's own
+		 * stack plays is said when QEMU starts. */
+		r = config->share_count || shape->network == VM_NETWORK_USER ? 0 : pool_take(s, t, shape);
 		if (r <= 0)
 			r = start_clone(s, config, t, shape, err);
 		else
 			r = 0;
-		if (r == 0)
+		if (r == 0 && shape->network != VM_NETWORK_USER)
 			pool_refill(s->factory, t, shape);
 		if (r < 0 && r != -ECANCELED) {
 			log_warn("sandbox '%s': template %s: %s", s->id, t->key, err->message);
@@ -306,6 +308,17 @@ static bool use_kvm(const struct sandbox_factory *factory)
 	return factory->kvm.usable || strcmp(factory->accel, "kvm-first") == 0;
 }
 
+static enum vm_network network_of(const struct sandbox_factory *factory,
+				  const struct hypervisor *hypervisor,
+				  const struct sandbox_config *config)
+{
+	if (!config->network || !hypervisor->driver->features[HYPERVISOR_NETWORK])
+		return VM_NETWORK_NONE;
+	if (factory->user_network)
+		return VM_NETWORK_USER;
+	return factory->tap_prefix ? VM_NETWORK_TAP : VM_NETWORK_NONE;
+}
+
 static int vm_start(struct sandbox *s, const struct sandbox_config *config, struct error *err)
 {
 	struct sandbox_factory *factory = s->factory;
@@ -330,6 +343,8 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 		return r;
 	w.shape.disk_mounted = !(config->storage_existing && disk_exists(s));
 	w.shape.prepare = config->prepare;
+	w.shape.network = network_of(factory, hypervisor, config);
+	s->user_network = config->user_network;
 	w.shape.accel = hypervisor->driver->accel ? hypervisor->driver->accel
 			: use_kvm(factory)        ? "kvm"
 						  : "tcg";
@@ -396,6 +411,8 @@ static void vm_detach(struct sandbox *s)
 	agent_free(steal(s->machine.agent));
 	s->machine.vm->hypervisor->driver->detach(steal(s->machine.vm));
 	place_detach(steal(s->machine.place));
+	if (s->machine.tap_fd > 0)
+		close(s->machine.tap_fd);
 }
 
 static void vm_record(const struct sandbox *s, json_t *record)
@@ -404,6 +421,7 @@ static void vm_record(const struct sandbox *s, json_t *record)
 	json_object_set_new(record, "accel", json_string(s->timing.accel));
 	json_object_set_new(record, "hypervisor",
 			    json_string(s->machine.vm->hypervisor->driver->name));
+	json_object_set_new(record, "tap", json_string(s->machine.tap));
 }
 
 static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
@@ -416,6 +434,7 @@ static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
 				    .cgroup = place->cgroup };
 	const char *accel = json_string_value(json_object_get(record, "accel"));
 	const char *name = json_string_value(json_object_get(record, "hypervisor"));
+	const char *tap = json_string_value(json_object_get(record, "tap"));
 	struct hypervisor *hypervisor = NULL;
 	int fd, r = factory_hypervisor(factory, name ? name : "qemu", &hypervisor, err);
 
@@ -424,6 +443,7 @@ static int vm_adopt(struct sandbox *s, const json_t *record, struct error *err)
 	s->timing.accel = hypervisor->driver->accel ? hypervisor->driver->accel
 			  : str_equal(accel, "kvm") ? "kvm"
 						    : "tcg";
+	snprintf(s->machine.tap, sizeof(s->machine.tap), "%s", tap ? tap : "");
 	r = hypervisor->driver->adopt(hypervisor, json_object_get(record, "vm"), &config,
 				      &sandbox_vm_events, s, &s->machine.vm, err);
 	if (r == 0 && s->paused)

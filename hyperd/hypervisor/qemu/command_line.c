@@ -124,6 +124,24 @@ static void add_disk(struct arguments *a, const struct vm_config *c, const struc
 	    disk->serial);
 }
 
+/*
+ * The card of a template and of its clones is the same, and so must be what its peer can do: a tap
+ * with offloads, also for a template, which has nobody to talk to. The address is the pod's affair.
+ */
+static void add_network(struct arguments *a, const struct vm_config *c, const struct machine *m,
+			int tap)
+{
+	if (c->network == VM_NETWORK_NONE)
+		return;
+	if (c->network == VM_NETWORK_TAP)
+		add(a, "-netdev", "tap,id=net0,fd=%d,vhost=off", tap);
+	else
+		add(a, "-netdev", "user,id=net0%s%s", c->user_network ? "," : "",
+		    c->user_network ? c->user_network : "");
+	add(a, "-device", "virtio-net-%s,netdev=net0,mac=02:00:00:00:00:01%s", m->suffix,
+	    strcmp(m->suffix, "pci") == 0 ? ",romfile=" : "");
+}
+
 int qemu_command_line(const char *program, const struct vm_config *c, const struct qemu_fds *fds,
 		      const struct qemu_host *host, char ***ret, struct error *err)
 {
@@ -176,6 +194,7 @@ int qemu_command_line(const char *program, const struct vm_config *c, const stru
 	add(&a, "-fsdev",
 	    "local,id=shares,path=/" QEMU_SHARES_DIR ",security_model=passthrough,multidevs=remap");
 	add(&a, "-device", "virtio-9p-%s,fsdev=shares,mount_tag=" QEMU_SHARES_TAG, m->suffix);
+	add_network(&a, c, m, fds->tap);
 	if (c->state_fd >= 0)
 		add(&a, "-incoming", "defer");
 

@@ -10,6 +10,7 @@
 struct qemu_fds {
 	int agent, qmp, kernel, initramfs, memory;
 	const int *disks; /* as many as the configuration has */
+	int tap;
 };
 
 /* What does not change while the daemon runs. */

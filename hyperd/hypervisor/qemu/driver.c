@@ -211,6 +211,7 @@ static int qemu_fingerprint(struct hypervisor *hypervisor, const struct vm_confi
 	shape.memory_fd = 0;
 	shape.memory_shared = false;
 	shape.state_fd = -1;
+	shape.user_network = NULL;
 	r = qemu_command_line(qemu->program, &shape, &fds, &qemu->host, &argv, err);
 	if (r < 0)
 		return r;
@@ -234,6 +235,7 @@ const struct hypervisor_driver qemu_driver = {
 		[HYPERVISOR_PAUSE] = true,
 		[HYPERVISOR_CONSOLE] = true,
 		[HYPERVISOR_DISKS] = true,
+		[HYPERVISOR_NETWORK] = true,
 		[HYPERVISOR_FILE_SHARING] = true,
 		[HYPERVISOR_CONFINED] = true,
 	},

@@ -559,6 +559,8 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 	if (r == 0)
 		r = protect(&protected, config, config->state_fd, &fd, err);
 	*ret_state_fd = plan_fd(&plan, config->state_fd < 0 ? -1 : fd);
+	if (config->network == VM_NETWORK_TAP)
+		fds.tap = plan_fd(&plan, config->tap_fd);
 	plan.fds[plan.count++] = (struct process_fd){ q->stderr_fd, 2 };
 
 	if (r == 0)
