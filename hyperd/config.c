@@ -64,6 +64,10 @@ static const struct option options[] = {
 	  "how QEMU runs guests; auto uses KVM when a probe proves it good (default auto)" },
 	{ NULL, "machine", NULL, 0, OPTION_STRING, AT(machine), "microvm|q35",
 	  "QEMU's machine (default microvm)" },
+	{ NULL, "network-backend", NULL, 0, OPTION_STRING, AT(network), "auto|bridge|user|none",
+	  "how pods reach each other and the world (default auto: bridges, or where they cannot be "
+	  "made "
+	  "QEMU's own stack)" },
 	{ NULL, "transport", NULL, 0, OPTION_STRING, AT(transport), "auto|serial|disk",
 	  "how image layers reach a VM (default auto: by size)" },
 	{ NULL, "warm", NULL, 0, OPTION_NUMBER, AT(warm), "N",
@@ -405,6 +409,7 @@ static int defaults(struct config *config, struct error *err)
 		{ AT(hypervisor), "auto" },
 		{ AT(accel), "auto" },
 		{ AT(machine), "microvm" },
+		{ AT(network), "auto" },
 		{ AT(transport), "auto" },
 		{ AT(cgroup_parent), "/hyper" },
 		{ AT(qemu), "qemu-system-" HYPER_ARCH },
@@ -549,6 +554,7 @@ int config_check(const struct config *config, struct error *err)
 	static const char *const isolations[] = { "vm", "namespace", NULL };
 	static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 	static const char *const machines[] = { "microvm", "q35", NULL };
+	static const char *const backends[] = { "auto", "bridge", "user", "none", NULL };
 	static const char *const transports[] = { "auto", "serial", "disk", NULL };
 	enum log_level level;
 	int r = check_word("isolation", config->isolation, isolations, err);
@@ -559,6 +565,8 @@ int config_check(const struct config *config, struct error *err)
 		r = check_word("accel", config->accel, accels, err);
 	if (r == 0)
 		r = check_word("machine", config->machine, machines, err);
+	if (r == 0)
+		r = check_word("network-backend", config->network, backends, err);
 	if (r == 0)
 		r = check_word("transport", config->transport, transports, err);
 	if (r == 0)

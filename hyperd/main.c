@@ -41,6 +41,7 @@ struct daemon {
 	struct registries *registries;
 	struct sandbox_factory *sandboxes;
 	struct engine *engine;
+	struct networks *networks;
 	struct spec_pair *log_options; /* owned */
 	struct http_server *server;
 	struct tls_context *tls;
@@ -169,7 +170,7 @@ static int make_log_options(struct daemon *daemon, struct error *err)
 static int start_domain(struct daemon *daemon, struct error *err)
 {
 	const struct config *config = &daemon->config;
-	const struct sandbox_factory_config factory = {
+	struct sandbox_factory_config factory = {
 		.data_root = config->data_root,
 		.run_root = config->run_root,
 		.kernel = config->kernel,
@@ -185,6 +186,12 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.disk_bytes = config->disk_bytes,
 		.transport = config_transport(config),
 		.cgroup_parent = config->cgroup_parent,
+	};
+	struct networks_config networks = {
+		.loop = daemon->loop,
+		.jobs = daemon->jobs,
+		.run_root = config->run_root,
+		.backend = config->network,
 	};
 	struct engine_config engine = {
 		.run_root = config->run_root,
@@ -217,6 +224,17 @@ static int start_domain(struct daemon *daemon, struct error *err)
 	engine.volumes = daemon->volumes;
 	if (r == 0)
 		r = registries_new(&registries, &daemon->registries, err);
+	networks.store = daemon->store;
+	if (r == 0)
+		r = networks_open(&networks, &daemon->networks, err);
+	if (r == 0) {
+		engine.networks = daemon->networks;
+		factory.tap_prefix = networks_tap_prefix(daemon->networks);
+		factory.user_network = networks_backend(daemon->networks) == NETWORK_BACKEND_USER;
+		if (factory.user_network)
+			log_warn("pods have QEMU's user-mode network: %s",
+				 networks_backend_reason(daemon->networks));
+	}
 	if (r == 0)
 		r = sandbox_factory_new(daemon->loop, daemon->jobs, &factory, &daemon->sandboxes,
 					err);
@@ -379,6 +397,7 @@ static void stop(struct daemon *daemon)
 		engine_shutdown(daemon->engine);
 	if (daemon->sandboxes)
 		sandbox_factory_free(daemon->sandboxes);
+	networks_free(daemon->networks, daemon->config.live_restore);
 	registries_free(daemon->registries);
 	volume_store_free(daemon->volumes);
 	image_store_free(daemon->images);

@@ -1,5 +1,6 @@
 #include "hyperstart/network.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_link.h>

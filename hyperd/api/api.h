@@ -85,6 +85,8 @@ struct create_request {
 	struct container_spec *spec; /* owned */
 	struct pod_spec *options;    /* owned: what shapes the new pod */
 	char *pod;                   /* owned: name of an existing pod, or NULL */
+	char *joins;                 /* owned: a container whose pod this one goes into, or NULL */
+	char *mac, **links;          /* owned: of the first network */
 	char **warnings;             /* strv */
 };
 void create_request_done(struct create_request *create);
@@ -102,6 +104,11 @@ int update_request_parse(json_t *body, struct spec_resources *resources, bool *r
 /* docker/container_inspect.c, docker/containers_list.c */
 json_t *api_container_inspect(struct container *container, bool size, unsigned version);
 json_t *api_container_hyper(struct container *container);
+/* docker/network_settings.c */
+json_t *api_network_settings(struct container *container);
+json_t *api_container_networks(struct container *container);
+json_t *api_container_ports(struct container *container);
+json_t *api_container_port_list(struct container *container);
 json_t *api_container_labels(struct container *container);
 json_t *api_container_config(struct container *container);
 json_t *api_container_host_config(struct container *container);
@@ -153,7 +160,9 @@ http_handler docker_image_pull, docker_image_push, docker_auth, docker_distribut
 /* docker/build.c */
 http_handler docker_build, docker_build_prune;
 /* docker/networks.c */
-http_handler docker_network_list, docker_network_inspect;
+http_handler docker_network_list, docker_network_inspect, docker_network_create,
+	docker_network_remove, docker_network_prune, docker_network_connect,
+	docker_network_disconnect;
 /* docker/volumes.c */
 http_handler docker_volume_list, docker_volume_create, docker_volume_inspect, docker_volume_remove,
 	docker_volume_prune;

@@ -67,7 +67,11 @@ const struct http_route api_routes[] = {
 
 	{ GET, "/networks", docker_network_list },
 	{ GET, "/networks/{name}", docker_network_inspect },
-	{ POST | DELETE, "/networks/{rest*}", docker_unsupported },
+	{ POST, "/networks/create", docker_network_create },
+	{ POST, "/networks/prune", docker_network_prune },
+	{ POST, "/networks/{name}/connect", docker_network_connect },
+	{ POST, "/networks/{name}/disconnect", docker_network_disconnect },
+	{ DELETE, "/networks/{name}", docker_network_remove },
 	{ GET, "/volumes", docker_volume_list },
 	{ POST, "/volumes/create", docker_volume_create },
 	{ POST, "/volumes/prune", docker_volume_prune },

@@ -20,6 +20,11 @@ static void endpoint_free(struct endpoint *e)
 	free(e);
 }
 
+void endpoint_detach(struct endpoint *e)
+{
+	endpoint_free(e);
+}
+
 int endpoint_set_names(struct endpoint *e, const char *owner_name, char *const *aliases,
 		       struct error *err)
 {
@@ -269,9 +274,9 @@ json_t *endpoint_record(const struct endpoint *e)
 {
 	char ipv4[IP_TEXT_BYTES], ipv6[IP_TEXT_BYTES], mac[MAC_TEXT_BYTES];
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "network",
-			 e->network->id, "id", e->id, "owner", e->owner, "ownerName", e->owner_name,
-			 "aliases", json_from_strv(e->aliases), "ipv4",
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "number",
+			 (int)e->number, "network", e->network->id, "id", e->id, "owner", e->owner,
+			 "ownerName", e->owner_name, "aliases", json_from_strv(e->aliases), "ipv4",
 			 ip_text(&e->addresses[0], ipv4), "ipv6", ip_text(&e->addresses[1], ipv6),
 			 "mac", mac_text(e->mac, mac), "port", e->port, "trunk", e->trunk, "relay",
 			 e->relay);
@@ -334,6 +339,7 @@ int endpoint_adopt(struct networks *networks, const json_t *record, struct endpo
 	get_name(record, "port", e->port);
 	get_name(record, "trunk", e->trunk);
 	get_name(record, "relay", e->relay);
+	e->number = (unsigned)json_integer_value(json_object_get(record, "number"));
 	r = mac_parse(mac, e->mac) < 0
 		    ? error_set(err, ERROR_INVALID, "an endpoint's record is damaged")
 		    : 0;

@@ -26,7 +26,9 @@
 #include "base/process.h"
 #include "hyperd/network/internal.h"
 
-#define HOSTS_FILE      "hosts"
+#define HOSTS_FILE "hosts"
+/* Where it sees its directory: every system has this one, and nothing of its own in it. */
+#define OWN_DIR         "/mnt"
 #define PID_FILE        "server.json"
 #define NOBODY          65534
 #define READY_MS        10000
@@ -146,20 +148,15 @@ struct confinement {
  * libraries, read-only, and its directory. */
 static int confine(void *arg, const char **ret_what)
 {
-	static const char *const empty[] = { "/root", "/home", "/var", "/run",
-					     "/tmp",  "/srv",  "/mnt" };
+	static const char *const empty[] = { "/root", "/home", "/var", "/run", "/tmp", "/srv" };
 	const struct confinement *c = arg;
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[2] = { 0 };
 	const struct rlimit files = { 256, 256 }, core = { 0, 0 };
-	int dir;
 
 	*ret_what = "making a view of the file system";
-	dir = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return -errno;
-	*ret_what = "entering its directory";
-	if (fchdir(dir) < 0)
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount(c->dir, OWN_DIR, NULL, MS_BIND, NULL) < 0)
 		return -errno;
 	*ret_what = "hiding what is not its business";
 	for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
@@ -196,7 +193,7 @@ static int command_line(const struct network *n, char ***ret)
 		"--conf-file=/dev/null",
 		"--pid-file=",
 		"--no-hosts",
-		"--addn-hosts=" HOSTS_FILE,
+		"--addn-hosts=" OWN_DIR "/" HOSTS_FILE,
 		"--bind-interfaces",
 		"--domain-needed",
 		"--bogus-priv",
@@ -295,7 +292,7 @@ static int start_server(struct names *names, struct error *err)
 	static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
 	struct confinement confinement = { .dir = names->dir };
 	struct spawn_job job = { .process = &names->process };
-	/* Its complaints are ours. */
+	/* What it has to say is for those who look into it. */
 	struct process_fd fds[] = { { 2, 2 } };
 	int r = command_line(names->network, &argv);
 
@@ -304,7 +301,7 @@ static int start_server(struct names *names, struct error *err)
 	job.options = (struct process_options){ .argv = (const char *const *)argv,
 						.env = env,
 						.fds = fds,
-						.fd_count = 1,
+						.fd_count = trace_enabled("network"),
 						.setup = confine,
 						.setup_arg = &confinement,
 						.clone_flags =

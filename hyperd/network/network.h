@@ -123,6 +123,7 @@ struct endpoint {
 	char **aliases;           /* owned strv: every name that it has on this network */
 	struct ip addresses[2];   /* IPv4, IPv6 */
 	uint8_t mac[6];
+	unsigned number;             /* of its interface in the pod: "eth0" */
 	char port[LINK_NAME_BYTES];  /* the bridge's port; "" while nothing is attached */
 	char trunk[LINK_NAME_BYTES]; /* the machine's tap that the port hands frames to and from; ""
 					: the port is it */
@@ -158,6 +159,8 @@ int networks_apply(struct networks *networks, struct error *err);
 json_t *endpoint_record(const struct endpoint *endpoint);
 int endpoint_adopt(struct networks *networks, const json_t *record, struct endpoint **ret,
 		   struct error *err);
+/* Frees the struct and leaves what is on the host to a later daemon. Takes NULL. */
+void endpoint_detach(struct endpoint *endpoint);
 /* Replaces its names. */
 int endpoint_set_names(struct endpoint *endpoint, const char *owner_name, char *const *aliases,
 		       struct error *err);

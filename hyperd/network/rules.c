@@ -58,8 +58,7 @@ static bool has_elements(const struct networks *networks, size_t family)
 	struct network *n;
 	struct endpoint *e;
 
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		list_for_each_entry(e, &n->endpoints, node) {
 			if (*e->port && e->addresses[family].family)
 				return true;
@@ -78,8 +77,7 @@ static void add_source_set(const struct networks *networks, size_t family, struc
 		 family ? "ipv6_addr" : "ipv4_addr");
 	if (has_elements(networks, family)) {
 		str_add(out, "\t\telements = {\n");
-		each_bridged(n, networks)
-		{
+		each_bridged(n, networks) {
 			list_for_each_entry(e, &n->endpoints, node) {
 				if (!*e->port || !e->addresses[family].family)
 					continue;
@@ -100,12 +98,62 @@ static void add_bridge_set(const struct networks *networks, struct str *out)
 	bool any = false;
 
 	str_add(out, "\tset bridges {\n\t\ttype ifname\n");
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		str_addf(out, any ? ", \"%s\"" : "\t\telements = { \"%s\"", n->bridge);
 		any = true;
 	}
 	str_add(out, any ? " }\n\t}\n" : "\t}\n");
+}
+
+/* Neighbours are only told about addresses of one's own: the target of an advertisement is 64 bits
+ * into it. */
+static void add_advertisements(const struct networks *networks, struct str *out)
+{
+	struct network *n;
+	struct endpoint *e;
+
+	each_bridged(n, networks) {
+		list_for_each_entry(e, &n->endpoints, node) {
+			if (!*e->port || !e->addresses[1].family)
+				continue;
+			str_addf(out,
+				 "\t\tiifname \"%s\" icmpv6 type nd-neighbor-advert @th,64,128 != "
+				 "0x",
+				 e->port);
+			for (size_t i = 0; i < 16; i++)
+				str_addf(out, "%02x", e->addresses[1].bytes[i]);
+			str_add(out, " drop\n");
+		}
+	}
+}
+
+static void add_ports(const struct network *n, struct str *out)
+{
+	const struct endpoint *e;
+	bool any = false;
+
+	list_for_each_entry(e, &n->endpoints, node) {
+		if (*e->port)
+			str_addf(out, any ? ", \"%s\"" : "{ \"%s\"", e->port);
+		any |= *e->port;
+	}
+	str_add(out, " }");
+}
+
+static void add_isolation(const struct network *n, struct str *out)
+{
+	const struct endpoint *e;
+	unsigned count = 0;
+
+	list_for_each_entry(e, &n->endpoints, node)
+		count += *e->port != '\0';
+	if (count < 2)
+		return;
+	str_add(out, "\t\tiifname ");
+	add_ports(n, out);
+	str_add(out, " oifname ");
+	add_ports(n, out);
+	str_add(out, " drop\n");
 }
 
 static void add_bridge_table(const struct networks *networks, struct str *out)
@@ -113,29 +161,31 @@ static void add_bridge_table(const struct networks *networks, struct str *out)
 	struct network *n;
 
 	str_addf(out, "table bridge hyper_%s {\n", table_name(networks));
-	add_bridge_set(networks, out);
 	add_source_set(networks, 0, out);
 	add_source_set(networks, 1, out);
-	str_add(out, "\tchain source {\n"
-		     "\t\ttype filter hook prerouting priority -300; policy accept;\n"
-		     "\t\tmeta ibrname != @bridges accept\n"
-		     "\t\tether type vlan drop\n"
-		     "\t\tether type ip iifname . ether saddr . ip saddr @source4 accept\n"
-		     "\t\tether type arp iifname . ether saddr . arp saddr ip != @source4 drop\n"
-		     "\t\tether type arp iifname . arp saddr ether . arp saddr ip @source4 accept\n"
-		     /* Neighbours are only told about addresses of one's own: the target of an
-		      * advertisement is 64 bits into it. */
-		     "\t\tether type ip6 icmpv6 type nd-neighbor-advert iifname . ether saddr . "
-		     "@th,64,128 != @source6 drop\n"
-		     "\t\tether type ip6 iifname . ether saddr . ip6 saddr @source6 accept\n"
+	/* Every port of ours is called so: one that is not in the sets gets nothing through. */
+	str_addf(out,
+		 "\tchain source {\n"
+		 "\t\ttype filter hook prerouting priority -300; policy accept;\n"
+		 "\t\tiifname != \"%s*\" accept\n",
+		 networks->tag);
+	str_add(out,
+		"\t\tether type vlan drop\n"
+		"\t\tether type ip iifname . ether saddr . ip saddr @source4 accept\n"
+		"\t\tether type arp iifname . ether saddr . arp saddr ip != @source4 drop\n"
+		"\t\tether type arp iifname . arp saddr ether . arp saddr ip @source4 accept\n");
+	add_advertisements(networks, out);
+	str_add(out, "\t\tether type ip6 iifname . ether saddr . ip6 saddr @source6 accept\n"
 		     "\t\tether type ip6 ip6 saddr :: icmpv6 type { nd-neighbor-solicit, "
 		     "mld2-listener-report } accept\n"
 		     "\t\tdrop\n"
 		     "\t}\n"
 		     "\tchain members {\n"
 		     "\t\ttype filter hook forward priority -200; policy accept;\n");
-	each_bridged(n, networks) if (n->isolate_members)
-		str_addf(out, "\t\tmeta ibrname \"%s\" drop\n", n->bridge);
+	each_bridged(n, networks) {
+		if (n->isolate_members)
+			add_isolation(n, out);
+	}
 	str_add(out, "\t}\n}\n");
 }
 
@@ -198,8 +248,7 @@ static void add_sources(const struct networks *networks, struct str *out)
 
 	str_add(out,
 		"\tchain sources {\n\t\ttype nat hook postrouting priority 100; policy accept;\n");
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		for (size_t i = 0; i < ARRAY_SIZE(n->families); i++) {
 			const struct network_family *f = &n->families[i];
 			const char *family = i ? "ip6" : "ip";
@@ -231,9 +280,10 @@ static void add_forward(const struct networks *networks, struct str *out)
 	each_bridged(n, networks)
 		str_addf(out, "\t\tiifname \"%s\" oifname \"%s\" accept\n", n->bridge, n->bridge);
 	str_add(out, "\t\tct state established,related accept\n");
-	each_bridged(n, networks) if (n->internal)
-		str_addf(out, "\t\tiifname \"%s\" drop\n\t\toifname \"%s\" drop\n", n->bridge,
-			 n->bridge);
+	each_bridged(n, networks)
+		if (n->internal)
+			str_addf(out, "\t\tiifname \"%s\" drop\n\t\toifname \"%s\" drop\n",
+				 n->bridge, n->bridge);
 	str_add(out, "\t\tct status dnat accept\n"
 		     "\t\toifname @bridges drop\n"
 		     "\t}\n");
@@ -247,8 +297,7 @@ static void add_input(const struct networks *networks, struct str *out)
 	str_add(out, "\tchain input {\n\t\ttype filter hook input priority 0; policy accept;\n"
 		     "\t\tiifname != @bridges accept\n"
 		     "\t\tct state established,related accept\n");
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		if (!network_has_names(n))
 			continue;
 		for (size_t i = 0; i < ARRAY_SIZE(n->families); i++) {
@@ -301,8 +350,7 @@ static bool is_first_of_trunk(const struct networks *networks, const struct endp
 	struct network *n;
 	struct endpoint *e;
 
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		list_for_each_entry(e, &n->endpoints, node) {
 			if (is_relayed(e) && strcmp(e->trunk, mine->trunk) == 0)
 				return e == mine;
@@ -321,8 +369,7 @@ static void add_trunk(const struct networks *networks, const char *trunk, struct
 		 "\tchain %s {\n\t\ttype filter hook ingress device \"%s\" priority 0; policy "
 		 "accept;\n",
 		 trunk, trunk);
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		list_for_each_entry(e, &n->endpoints, node) {
 			if (is_relayed(e) && strcmp(e->trunk, trunk) == 0)
 				str_addf(out, "\t\tether saddr %s fwd to \"%s\"\n",
@@ -338,8 +385,7 @@ static void add_netdev_table(const struct networks *networks, struct str *out)
 	struct endpoint *e;
 
 	str_addf(out, "table netdev hyper_%s {\n", table_name(networks));
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		list_for_each_entry(e, &n->endpoints, node) {
 			if (!is_relayed(e))
 				continue;
@@ -360,8 +406,7 @@ static bool any_relayed(const struct networks *networks)
 	struct network *n;
 	struct endpoint *e;
 
-	each_bridged(n, networks)
-	{
+	each_bridged(n, networks) {
 		list_for_each_entry(e, &n->endpoints, node) {
 			if (is_relayed(e))
 				return true;

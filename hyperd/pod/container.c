@@ -315,6 +315,27 @@ static int solo_name(struct engine *engine, const struct container_spec *spec, c
 	}
 }
 
+/* As records are copied: through their text. */
+static int copy_networks(struct pod_spec *to, const struct pod_spec *from)
+{
+	json_t *json = pod_spec_to_json(from);
+	struct pod_spec *copy = NULL;
+
+	if (!json || pod_spec_from_json(json, &copy, NULL) < 0) {
+		json_decref(json);
+		return -ENOMEM;
+	}
+	json_decref(json);
+	to->network_mode = steal(copy->network_mode);
+	to->networks = steal(copy->networks);
+	to->network_count = copy->network_count;
+	to->ports = steal(copy->ports);
+	to->port_count = copy->port_count;
+	copy->network_count = copy->port_count = 0;
+	pod_spec_free(copy);
+	return 0;
+}
+
 /* What a pod of one is to be: what was asked for it, else the daemon's and the container's. */
 static struct pod_spec *solo_pod_spec(const struct engine *engine, const char *name,
 				      const struct pod_spec *options)
@@ -334,6 +355,10 @@ static struct pod_spec *solo_pod_spec(const struct engine *engine, const char *n
 		spec->hypervisor = options->hypervisor ? strdup(options->hypervisor) : NULL;
 		spec->machine = options->machine ? strdup(options->machine) : NULL;
 		spec->hostname = options->hostname ? strdup(options->hostname) : NULL;
+		if (copy_networks(spec, options) < 0) {
+			pod_spec_free(spec);
+			return NULL;
+		}
 		if ((options->machine && !spec->machine) ||
 		    (options->hypervisor && !spec->hypervisor)) {
 			pod_spec_free(spec);
@@ -412,6 +437,8 @@ static int create_registered(struct engine *engine, struct container_spec *spec,
 		r = solo ? sandbox_check_choice(engine->sandboxes, solo->isolation,
 						solo->hypervisor, solo->machine, err)
 			 : error_nomem(err);
+		if (r == 0)
+			r = pod_network_check(engine, solo, err);
 		if (r < 0)
 			pod_spec_free(solo);
 		else
@@ -512,6 +539,7 @@ int container_rename(struct container *c, const char *name, struct error *err)
 		c->pod->name = steal(pod_copy);
 		pod_save_logged(c->pod);
 	}
+	pod_network_rename(c->pod);
 	r = container_save(c, false, err);
 	keys[1] = old;
 	container_event(c, "rename", keys);

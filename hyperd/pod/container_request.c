@@ -192,6 +192,43 @@ static void add_words(struct str *to, const char *keyword, char *const *words)
 	str_addc(to, '\n');
 }
 
+/*
+ * What Docker makes of the host's file: its servers but those on the host's own loopback, which a
+ * pod cannot reach. On a network with names its server is asked first; it asks the host's.
+ */
+static void resolv_write(const char *host, const struct ip *server, char *const *dns,
+			 char *const *search, char *const *options, struct str *out)
+{
+	char ip[IP_TEXT_BYTES];
+
+	if (server)
+		str_addf(out, "nameserver %s\n", ip_text(server, ip));
+	strv_for_each(s, dns)
+		str_addf(out, "nameserver %s\n", *s);
+	for (const char *line = host; *line;) {
+		size_t len = strcspn(line, "\n");
+		bool is_server = str_starts(line, "nameserver");
+		bool is_search = str_starts(line, "search") || str_starts(line, "domain");
+		bool is_options = str_starts(line, "options");
+		const char *address = line + 10 + strspn(line + (len > 10 ? 10 : len), " \t");
+		bool keep = (is_server && !server && !strv_len(dns) &&
+			     !str_starts(address, "127.") && !str_starts(address, "::1")) ||
+			    (is_search && !strv_len(search)) ||
+			    (is_options && !strv_len(options) && !server);
+
+		if (keep)
+			str_addf(out, "%.*s\n", (int)len, line);
+		line += len + (line[len] == '\n');
+	}
+	/* "." asks for none at all. */
+	if (strv_len(search) && strcmp(search[0], ".") != 0)
+		add_words(out, "search", search);
+	if (strv_len(options))
+		add_words(out, "options", options);
+	else if (server)
+		str_add(out, "options ndots:0\n");
+}
+
 /* Without servers of its own a container gets the host's file, as Docker's without a network. */
 static char *resolv_conf(struct arena *arena, const struct container *c)
 {
@@ -202,6 +239,13 @@ static char *resolv_conf(struct arena *arena, const struct container *c)
 	autostr struct str text = STR_INIT;
 	autofree char *host = NULL;
 
+	if (c->pod->endpoint_count) {
+		if (file_read(AT_FDCWD, RESOLV_CONF, RESOLV_MAX_BYTES, &host, NULL, NULL) < 0)
+			host = NULL;
+		resolv_write(host ? host : "", pod_name_server(c->pod), dns, search, options,
+			     &text);
+		return arena_str(arena, &text);
+	}
 	if (!strv_len(dns) && !strv_len(search) && !strv_len(options)) {
 		if (file_read(AT_FDCWD, RESOLV_CONF, RESOLV_MAX_BYTES, &host, NULL, NULL) < 0)
 			return arena_text(arena, "");
@@ -214,8 +258,31 @@ static char *resolv_conf(struct arena *arena, const struct container *c)
 	return arena_str(arena, &text);
 }
 
+static void add_links(struct str *text, const struct container *c)
+{
+	const struct pod_spec *pod = c->pod->spec;
+	char ip[IP_TEXT_BYTES];
+
+	for (size_t i = 0; i < pod->network_count; i++)
+		strv_for_each(link, pod->networks[i].links) {
+			const char *colon = strchr(*link, ':');
+			autofree char *name =
+				strndup(*link, colon ? (size_t)(colon - *link) : strlen(*link));
+			autoptr(container_unref) struct container *to = NULL;
+			const struct ip *address;
+
+			if (!name || container_get(c->engine, name, &to, NULL) < 0 ||
+			    !(address = pod_address(to->pod)))
+				continue;
+			str_addf(text, "%s\t%s %.12s %s\n", ip_text(address, ip),
+				 colon ? colon + 1 : name, to->id, to->name);
+		}
+}
+
 static char *hosts(struct arena *arena, const struct container *c, const char *hostname)
 {
+	const struct ip *address = pod_address(c->pod);
+	char ip[IP_TEXT_BYTES];
 	autostr struct str text = STR_INIT;
 
 	str_add(&text, "127.0.0.1\tlocalhost\n"
@@ -231,7 +298,12 @@ static char *hosts(struct arena *arena, const struct container *c, const char *h
 		if (colon)
 			str_addf(&text, "%s\t%.*s\n", colon + 1, (int)(colon - *entry), *entry);
 	}
-	str_addf(&text, "127.0.0.1\t%s\n", hostname);
+	add_links(&text, c);
+	if (*domainname_of(c->pod) && address)
+		str_addf(&text, "%s\t%s.%s %s\n", ip_text(address, ip), hostname,
+			 domainname_of(c->pod), hostname);
+	else
+		str_addf(&text, "%s\t%s\n", address ? ip_text(address, ip) : "127.0.0.1", hostname);
 	return arena_str(arena, &text);
 }
 

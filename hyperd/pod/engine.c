@@ -42,6 +42,7 @@ int engine_new(struct loop *loop, struct job_pool *jobs, struct store *store,
 	engine->sandboxes = sandboxes;
 	engine->isolation = config->isolation;
 	engine->live_restore = config->live_restore;
+	engine->networks = config->networks;
 	list_init(&engine->pods);
 	list_init(&engine->containers);
 	list_init(&engine->execs);
@@ -70,6 +71,11 @@ int engine_new(struct loop *loop, struct job_pool *jobs, struct store *store,
 struct image_store *engine_images(struct engine *engine)
 {
 	return engine->images;
+}
+
+struct networks *engine_networks(struct engine *engine)
+{
+	return engine->networks;
 }
 
 struct sandbox_factory *engine_sandboxes(struct engine *engine)
@@ -308,6 +314,7 @@ static void let_go(struct pod *pod)
 		if (exec->pod == pod)
 			process_io_done(&exec->io);
 	}
+	pod_network_detach(pod);
 	if (pod->sandbox && pod->serving)
 		sandbox_stop(steal(pod->sandbox), SANDBOX_STOP_MS);
 	else if (pod->sandbox)

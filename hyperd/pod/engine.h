@@ -22,6 +22,7 @@
 #include "base/job.h"
 #include "base/loop.h"
 #include "hyperd/image/image.h"
+#include "hyperd/network/network.h"
 #include "hyperd/pod/spec.h"
 #include "hyperd/sandbox/sandbox.h"
 #include "hyperd/store/store.h"
@@ -40,6 +41,7 @@ struct engine_config {
 	struct spec_pair *log_options;    /* borrowed */
 	const char *seccomp_profile;      /* path of the default profile */
 	bool live_restore;
+	struct networks *networks; /* borrowed; NULL: pods have loopback only */
 };
 
 /* All borrowed for the engine's life. */
@@ -82,8 +84,8 @@ const char *pod_id(const struct pod *pod); /* 64 hex digits */
 const char *pod_name(const struct pod *pod);
 enum pod_state pod_state(const struct pod *pod);
 bool pod_is_solo(const struct pod *pod);
-struct engine *pod_engine(const struct pod *pod);
 const struct pod_spec *pod_spec(const struct pod *pod);
+struct engine *pod_engine(const struct pod *pod);
 
 int pod_start(struct pod *pod, struct error *err); /* task; all its containers */
 int pod_stop(struct pod *pod, int timeout_s,
@@ -95,7 +97,21 @@ int pod_rename(struct pod *pod, const char *name, struct error *err);
 /* Task: waits until it is not running; *ret_code is the first non-zero exit code of its containers.
  */
 int pod_wait(struct pod *pod, int *ret_code, struct error *err);
-json_t *pod_inspect(struct pod *pod);                            /* docs/api.md */
+json_t *pod_inspect(struct pod *pod); /* docs/api.md */
+
+/* "none", "host", "default", or the first network's name, as Docker's NetworkMode. */
+const char *pod_network_mode(const struct pod *pod);
+/* What it is in now: borrowed, gone after any wait. While it does not run there are none. */
+struct endpoint *const *pod_endpoints(const struct pod *pod, size_t *ret_count);
+struct published *const *pod_published(const struct pod *pod, size_t *ret_count);
+/* Task: also while it runs. CONFIG: its pointers are borrowed. */
+int pod_network_connect(struct pod *pod, const struct spec_network *config, struct error *err);
+int pod_network_disconnect(struct pod *pod, const char *network, bool force, struct error *err);
+/* Task: publishes a port (host_first 0: any), or takes it back, while it runs or not. */
+int pod_port_add(struct pod *pod, const struct spec_port *port, struct error *err);
+int pod_port_remove(struct pod *pod, const char *protocol, int port, int host_port,
+		    struct error *err);
+
 int pod_stats(struct pod *pod, json_t **ret, struct error *err); /* task: guest and host figures */
 int pod_console(struct pod *pod, char **ret, size_t *ret_len, struct error *err); /* task */
 /* Milestones of the last start; the first output's time is 0 until there was some. */
@@ -293,6 +309,10 @@ const json_t *engine_past_events(struct engine *engine);
 void engine_emit(struct engine *engine, const char *type, const char *action, const char *id,
 		 json_t *attributes);
 
+struct networks *engine_networks(struct engine *engine); /* may be NULL */
+/* Tells of a network: create, destroy. */
+void engine_network_event(struct engine *engine, const struct network *network, const char *action,
+			  const char *container_id);
 struct image_store *engine_images(struct engine *engine);
 struct volume_store *engine_volumes(struct engine *engine); /* may be NULL */
 /* How many containers have VOLUME; *ret_ids (may be NULL) gets their ids. */

@@ -98,6 +98,17 @@ void container_event(struct container *c, const char *action, const char *const 
 	engine_emit(c->engine, "container", action, c->id, attributes);
 }
 
+void engine_network_event(struct engine *engine, const struct network *network, const char *action,
+			  const char *container_id)
+{
+	json_t *attributes =
+		json_pack("{s:s, s:s}", "name", network->name, "type", network->driver);
+
+	if (container_id)
+		json_object_set_new(attributes, "container", json_string(container_id));
+	engine_emit(engine, "network", action, network->id, attributes);
+}
+
 void pod_event(struct pod *pod, const char *action)
 {
 	json_t *attributes = spec_pairs_to_json(pod->spec->labels);

@@ -40,6 +40,7 @@ struct engine {
 	struct image_store *images;
 	struct volume_store *volumes; /* NULL: this daemon keeps none */
 	struct sandbox_factory *sandboxes;
+	struct networks *networks;     /* may be NULL */
 	char *run_root, *log_driver;   /* owned */
 	struct spec_pair *log_options; /* owned */
 	enum sandbox_isolation isolation;
@@ -77,6 +78,11 @@ struct pod {
 	bool thawed;             /* goes on though it is paused, its containers frozen */
 	uint64_t asked_ns, ready_ns, started_mono_ns; /* monotonic, of the last start */
 	struct sandbox_timing timing;
+	struct endpoint **endpoints; /* owned; on the networks it is in while it runs */
+	size_t endpoint_count;
+	struct published **published; /* owned */
+	size_t published_count;
+	json_t *addresses; /* owned: network id → addresses it had last; may be NULL */
 };
 
 /* Image defaults and specification, merged; all owned. */
@@ -281,6 +287,37 @@ Hyper__Process *process_request(struct arena *arena, const struct process_config
 /* Task: the filter of a container, NULL when it has none. */
 int container_seccomp(struct container *container, bool privileged, struct seccomp_filter **ret,
 		      struct error *err);
+
+/* ------------------------------------------------------------------ pod_network.c */
+
+/* Whether what is asked for can be, before the pod is made. */
+int pod_network_check(struct engine *engine, const struct pod_spec *spec, struct error *err);
+bool pod_has_card(const struct pod *pod);
+bool pod_has_host_network(const struct pod *pod);
+/* Task, mutex held: addresses for a start that begins; what QEMU's own stack is to play, or NULL.
+ */
+int pod_network_open(struct pod *pod, char **ret_user_network, struct error *err);
+/* Task: its sandbox is there: interfaces, rules, ports. */
+int pod_network_attach(struct pod *pod, struct error *err);
+/* Task: gives all of it back. */
+void pod_network_close(struct pod *pod);
+/* Lets go of it for a later daemon. */
+void pod_network_detach(struct pod *pod);
+json_t *pod_network_record(const struct pod *pod);
+void pod_network_adopt(struct pod *pod, const json_t *record);
+/* Its name or a container's has changed. */
+void pod_network_rename(struct pod *pod);
+int pod_endpoint_open(struct pod *pod, const char *network, const struct spec_network *asked,
+		      struct error *err);
+int pod_endpoint_attach(struct pod *pod, size_t i, struct error *err);
+int pod_port_open(struct pod *pod, const struct spec_port *port, struct error *err);
+void pod_interface_name(const struct pod *pod, size_t i, char out[LINK_NAME_BYTES]);
+/* What its agent is to do, from endpoint FIRST on; NULL: nothing. */
+Hyper__NetworkSetup *pod_network_request(struct arena *arena, struct pod *pod, size_t first);
+/* The address that its host name has; NULL: loopback's. */
+const struct ip *pod_address(const struct pod *pod);
+/* The server that knows names on its networks; NULL: none. */
+const struct ip *pod_name_server(const struct pod *pod);
 
 /* ------------------------------------------------------------------ restart.c */
 

@@ -60,6 +60,7 @@ void pod_unref(struct pod *pod)
 		return;
 	pod_spec_free(pod->spec);
 	strv_free(pod->garbage);
+	json_decref(pod->addresses);
 	free(pod->name);
 	free(pod);
 }
@@ -268,6 +269,8 @@ int pod_create(struct engine *engine, struct pod_spec *spec, struct pod **ret, s
 		r = sandbox_check_choice(engine->sandboxes, spec->isolation, spec->hypervisor,
 					 spec->machine, err);
 	if (r == 0)
+		r = pod_network_check(engine, spec, err);
+	if (r == 0)
 		r = name_pod(engine, spec, err);
 	if (r < 0)
 		pod_spec_free(spec);
@@ -310,6 +313,7 @@ int pod_rename(struct pod *pod, const char *name, struct error *err)
 		return r;
 	free(pod->name);
 	pod->name = steal(copy);
+	pod_network_rename(pod);
 	r = pod_save(pod, false, err);
 	if (r == 0)
 		pod_event(pod, "rename");

@@ -154,7 +154,7 @@ static const char *prepared_owner(const struct pod *pod)
 
 static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 			 const struct pod_shares *shares, const Hyper__ContainerCreate *prepare,
-			 struct error *err)
+			 const char *user_network, struct error *err)
 {
 	autofree struct sandbox_share *list = share_list(shares);
 	autofree char *storage = engine_pod_path(pod->engine, pod->id, "storage");
@@ -174,6 +174,9 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 		.share_count = shares->count,
 		.prepare = prepare,
 		.prepared_owner = prepared_owner(pod),
+		.network = pod_has_card(pod),
+		.host_network = pod_has_host_network(pod),
+		.user_network = user_network,
 	};
 	int r = storage && list ? prepare_storage(pod, storage, err) : error_nomem(err);
 
@@ -184,8 +187,9 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 	if (r < 0)
 		return error_prefix(err, r, "pod %s", pod->name);
 	pod->timing = *sandbox_timing(pod->sandbox);
+	r = pod_network_attach(pod, err);
 	pod->ready_ns = now_ns();
-	return 0;
+	return r;
 }
 
 /* ------------------------------------------------------------------ the burst */
@@ -213,6 +217,15 @@ static int post(struct burst *burst, struct container *container, Hyper__Request
 	return 0;
 }
 
+static int post_network(struct burst *burst, struct error *err)
+{
+	Hyper__Request request = HYPER__REQUEST__INIT;
+
+	request.body_case = HYPER__REQUEST__BODY_NETWORK_SETUP;
+	request.network_setup = pod_network_request(&burst->arena, burst->pod, 0);
+	return request.network_setup ? post(burst, NULL, &request, false, err) : 0;
+}
+
 static int post_setup(struct burst *burst, struct error *err)
 {
 	Hyper__Request request = HYPER__REQUEST__INIT;
@@ -221,6 +234,8 @@ static int post_setup(struct burst *burst, struct error *err)
 	request.body_case = HYPER__REQUEST__BODY_POD_SETUP;
 	request.pod_setup = pod_setup_request(&burst->arena, burst->pod);
 	r = post(burst, NULL, &request, false, err);
+	if (r == 0)
+		r = post_network(burst, err);
 	/* Files of containers that were removed while the pod did not run. */
 	strv_for_each(id, burst->pod->garbage) {
 		Hyper__ContainerDelete del = HYPER__CONTAINER_DELETE__INIT;
@@ -467,8 +482,15 @@ static int start_in_sandbox(struct pod *pod, struct burst *burst, struct contain
 			    struct error *err)
 {
 	const Hyper__ContainerCreate *prepare = NULL;
+	autofree char *user_network = NULL;
 	struct pod_shares shares;
-	int r;
+	int r = 0;
+
+	/* Addresses stand in files that the containers are made with. */
+	if (!pod->sandbox && how == HOW_START)
+		r = pod_network_open(pod, &user_network, err);
+	if (r < 0)
+		return r;
 
 	burst->creates = arena_alloc(&burst->arena, (count + 1) * sizeof(*burst->creates));
 	for (size_t i = 0; i < count; i++)
@@ -482,7 +504,7 @@ static int start_in_sandbox(struct pod *pod, struct burst *burst, struct contain
 	if (r < 0)
 		return r;
 	if (!pod->sandbox)
-		r = begin_sandbox(pod, layers, &shares, prepare, err);
+		r = begin_sandbox(pod, layers, &shares, prepare, user_network, err);
 	else if (layers->count)
 		r = sandbox_add_layers(pod->sandbox, layers->layers, layers->count, err);
 	if (r == 0 && pod->sandbox && !pod->sandbox_dead)
@@ -502,6 +524,7 @@ static void undo_start(struct pod *pod, struct container **containers, size_t co
 		else
 			pod_set_state(pod, POD_FAILED);
 		pod_volumes_unmount(pod);
+		pod_network_close(pod);
 		return;
 	}
 	for (size_t i = 0; i < count; i++)

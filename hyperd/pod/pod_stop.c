@@ -142,6 +142,7 @@ void pod_end_sandbox(struct pod *pod, uint64_t deadline_ms, enum pod_state state
 	pod->sandbox = NULL;
 	sandbox_stop(sandbox, deadline_ms);
 	pod_volumes_unmount(pod);
+	pod_network_close(pod);
 	pod->sandbox_dead = pod->set_up = pod->thawed = false;
 	pod->storage_used = true;
 	while (any_running(pod))

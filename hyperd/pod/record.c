@@ -35,6 +35,8 @@ json_t *pod_record(const struct pod *pod)
 	set_text(record, "error", pod->failure.message);
 	if (pod->garbage)
 		json_object_set_new(record, "garbage", json_from_strv(pod->garbage));
+	if (pod->endpoint_count || pod->addresses)
+		json_object_set_new(record, "network", pod_network_record(pod));
 	if (pod->sandbox && !pod->sandbox_dead && !pod->serving)
 		json_object_set_new(record, "sandbox", sandbox_record(pod->sandbox));
 	return record;
@@ -106,6 +108,8 @@ int pod_from_record(struct engine *engine, json_t *record, struct pod **ret, str
 	if (failure)
 		error_set(&pod->failure, ERROR_FAILED, "%s", failure);
 	json_get_strv(record, "garbage", &pod->garbage, NULL);
+	pod->addresses =
+		json_incref(json_object_get(json_object_get(record, "network"), "addresses"));
 	*ret = pod;
 	return 0;
 }

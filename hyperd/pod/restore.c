@@ -17,6 +17,7 @@ struct restored_pod {
 	struct pod *pod; /* referenced */
 	json_t *sandbox; /* owned; NULL: it did not run */
 	json_t *order;   /* owned: ids of its containers */
+	json_t *network; /* owned */
 	bool paused;
 	struct restore *restore; /* borrowed */
 };
@@ -66,6 +67,7 @@ static void read_pod(const char *id, json_t *record, void *arg)
 		.pod = pod,
 		.sandbox = json_incref(json_object_get(record, "sandbox")),
 		.order = json_incref(json_object_get(record, "containers")),
+		.network = json_incref(json_object_get(record, "network")),
 		.paused = str_equal(state, "paused"),
 		.restore = restore,
 	};
@@ -354,6 +356,7 @@ static void adopt_task(void *arg)
 	task_mutex_lock(&pod->mutex, DEADLINE_NEVER);
 	if (adopt_pod(rp, &err) < 0) {
 		log_warn("pod %s: %s", pod->name, err.message);
+		pod_network_close(pod);
 		pod->failure = err;
 		pod->state = POD_FAILED;
 		pod->finished_ns = realtime_ns();
@@ -517,6 +520,7 @@ static void restore_done(struct restore *restore)
 		pod_unref(restore->pods[i].pod);
 		json_decref(restore->pods[i].sandbox);
 		json_decref(restore->pods[i].order);
+		json_decref(restore->pods[i].network);
 	}
 	for (size_t i = 0; i < restore->container_count; i++)
 		container_unref(restore->containers[i].container);
@@ -536,7 +540,13 @@ int engine_restore(struct engine *engine, struct error *err)
 				read_container, damaged, &restore, err);
 	if (r == 0) {
 		sort_lists(&restore);
+		/* Before anybody is given an address. */
+		for (size_t i = 0; i < restore.pod_count; i++)
+			if (restore.pods[i].sandbox)
+				pod_network_adopt(restore.pods[i].pod, restore.pods[i].network);
 		adopt_all(&restore);
+		if (engine->networks)
+			networks_settle(engine->networks);
 		r = sandbox_factory_sweep(engine->sandboxes, err);
 		drop_halves(&restore);
 		sweep_directories(engine);

@@ -93,6 +93,25 @@ static const struct spec_field restart_fields[] = {
 	{ 0 },
 };
 
+static const struct spec_field network_fields[] = {
+	FIELD(spec_network, "network", FIELD_STRING, network),
+	FIELD(spec_network, "aliases", FIELD_STRV, aliases),
+	FIELD(spec_network, "links", FIELD_STRV, links),
+	FIELD(spec_network, "ipv4", FIELD_STRING, ipv4),
+	FIELD(spec_network, "ipv6", FIELD_STRING, ipv6),
+	FIELD(spec_network, "mac", FIELD_STRING, mac),
+	{ 0 },
+};
+
+static const struct spec_field port_fields[] = {
+	FIELD(spec_port, "hostIp", FIELD_STRING, host_ip),
+	FIELD(spec_port, "hostFirst", FIELD_INT, host_first),
+	FIELD(spec_port, "hostLast", FIELD_INT, host_last),
+	FIELD(spec_port, "port", FIELD_INT, port),
+	FIELD(spec_port, "protocol", FIELD_STRING, protocol),
+	{ 0 },
+};
+
 #define C(json_name, field_kind, member) FIELD(container_spec, json_name, field_kind, member)
 #define C_OBJECT(json_name, member, table)                                         \
 	{                                                                          \
@@ -166,6 +185,14 @@ const struct spec_field container_spec_fields[] = {
 
 #define P(json_name, field_kind, member) FIELD(pod_spec, json_name, field_kind, member)
 
+#define P_ARRAY(json_name, member, count, type, table)                      \
+	{                                                                   \
+		.name = json_name, .kind = FIELD_ARRAY,                     \
+		.offset = offsetof(struct pod_spec, member),                \
+		.other = offsetof(struct pod_spec, count), .fields = table, \
+		.element_bytes = sizeof(struct type)                        \
+	}
+
 const struct spec_field pod_spec_fields[] = {
 	P("name", FIELD_STRING, name),
 	P("hostname", FIELD_STRING, hostname),
@@ -189,6 +216,9 @@ const struct spec_field pod_spec_fields[] = {
 	P("hypervisor", FIELD_STRING, hypervisor),
 	P("machine", FIELD_STRING, machine),
 	P("transport", FIELD_INT, transport),
+	P("networkMode", FIELD_STRING, network_mode),
+	P_ARRAY("networks", networks, network_count, spec_network, network_fields),
+	P_ARRAY("ports", ports, port_count, spec_port, port_fields),
 	{ 0 },
 };
 
@@ -305,6 +335,53 @@ json_t *spec_pairs_to_json(const struct spec_pair *pairs)
 	for (const struct spec_pair *p = pairs; object && p && p->key; p++)
 		json_object_set_new(object, p->key, json_string(p->value ? p->value : ""));
 	return object;
+}
+
+/* ------------------------------------------------------------------ networks */
+
+struct spec_network *spec_network_add(struct pod_spec *spec, const char *network)
+{
+	struct spec_network *grown =
+		reallocarray(spec->networks, spec->network_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return NULL;
+	spec->networks = grown;
+	grown[spec->network_count] = (struct spec_network){ .network = strdup(network) };
+	if (!grown[spec->network_count].network)
+		return NULL;
+	return &grown[spec->network_count++];
+}
+
+void spec_network_remove(struct pod_spec *spec, size_t i)
+{
+	struct spec_network *n = &spec->networks[i];
+
+	spec_fields_done(network_fields, n);
+	spec->network_count--;
+	memmove(n, n + 1, (spec->network_count - i) * sizeof(*n));
+}
+
+struct spec_port *spec_port_add(struct pod_spec *spec, const char *protocol, int port)
+{
+	struct spec_port *grown = reallocarray(spec->ports, spec->port_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return NULL;
+	spec->ports = grown;
+	grown[spec->port_count] = (struct spec_port){ .protocol = strdup(protocol), .port = port };
+	if (!grown[spec->port_count].protocol)
+		return NULL;
+	return &grown[spec->port_count++];
+}
+
+void spec_port_remove(struct pod_spec *spec, size_t i)
+{
+	struct spec_port *p = &spec->ports[i];
+
+	spec_fields_done(port_fields, p);
+	spec->port_count--;
+	memmove(p, p + 1, (spec->port_count - i) * sizeof(*p));
 }
 
 /* ------------------------------------------------------------------ life */

@@ -87,6 +87,19 @@ struct spec_health {
 	unsigned retries;
 };
 
+struct spec_network {            /* one network that a pod is in */
+	char *network;           /* name or id */
+	char **aliases, **links; /* strv; links: "container:alias" */
+	char *ipv4, *ipv6, *mac; /* asked for */
+};
+
+struct spec_port {                 /* a published port */
+	char *host_ip;             /* NULL: the network's */
+	int host_first, host_last; /* 0: the kernel's choice */
+	int port;
+	char *protocol; /* "tcp", "udp", "sctp" */
+};
+
 struct container_spec {
 	char *name;                      /* without the leading slash */
 	char *image;                     /* as the user wrote it */
@@ -132,6 +145,12 @@ struct pod_spec {
 	struct restart_policy restart;
 	char *hypervisor; /* a driver's name, "auto" or NULL: the daemon's */
 	char *machine;    /* "microvm", "q35" or NULL */
+	/* "none", "host", or NULL: those in NETWORKS, and when there are none the default one. */
+	char *network_mode;
+	struct spec_network *networks;
+	size_t network_count;
+	struct spec_port *ports;
+	size_t port_count;
 	enum sandbox_transport transport;
 	struct container_spec **containers; /* owned array of owned */
 	size_t container_count;
@@ -145,6 +164,11 @@ struct spec_mount *container_spec_add_mount(struct container_spec *spec);
 void spec_mount_done(struct spec_mount *mount); /* zeroed afterwards */
 int spec_mount_copy(const struct spec_mount *from, struct spec_mount *ret);
 struct pod_spec *pod_spec_new(void);
+/* The new member, to be filled in; NULL when memory ran out. */
+struct spec_network *spec_network_add(struct pod_spec *spec, const char *network);
+void spec_network_remove(struct pod_spec *spec, size_t i);
+struct spec_port *spec_port_add(struct pod_spec *spec, const char *protocol, int port);
+void spec_port_remove(struct pod_spec *spec, size_t i);
 
 /* For records. */
 json_t *container_spec_to_json(const struct container_spec *spec);

@@ -274,9 +274,11 @@ static int start_with(struct sandbox *s, const struct sandbox_config *config,
 			continue;
 		if (r < 0)
 			break;
-		/* A ready clone was started without knowing what its pod would share, and what QEMU's own
-		 * stack plays is said when QEMU starts. */
-		r = config->share_count || shape->network == VM_NETWORK_USER ? 0 : pool_take(s, t, shape);
+		/* A ready clone was started without knowing what its pod would share, and what
+		 * QEMU's own stack plays is said when QEMU starts. */
+		r = config->share_count || shape->network == VM_NETWORK_USER
+			    ? 0
+			    : pool_take(s, t, shape);
 		if (r <= 0)
 			r = start_clone(s, config, t, shape, err);
 		else

@@ -255,7 +255,7 @@ static void launch(struct test_pod *pod, int listen_fd)
 					   .fd_count = ARRAY_SIZE(fds),
 					   .setup = namespace_enter,
 					   .setup_arg = &l,
-					   .clone_flags = namespace_clone_flags() };
+					   .clone_flags = namespace_clone_flags(false) };
 	struct cgroup_joining joining;
 	struct process process;
 	struct error err = { 0 };

@@ -37,9 +37,9 @@ def test_failed_starts_have_dockers_exit_codes(docker):
     # Process 1 cannot be killed from inside its PID namespace, its child can.
     killed = docker("run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?", check=False)
     assert killed.returncode == 137
-    wrong_flag = docker("run", "--rm", "--network", "host", "busybox", "true", check=False)
+    wrong_flag = docker("run", "--rm", "--cgroup-parent", "/x", "busybox", "true", check=False)
     assert wrong_flag.returncode == 125
-    assert "never shares the host's network" in wrong_flag.stderr
+    assert "HostConfig.CgroupParent is not supported" in wrong_flag.stderr
 
 
 def test_standard_input_is_half_closed(docker):

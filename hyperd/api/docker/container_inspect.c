@@ -245,32 +245,6 @@ static json_t *state_json(struct container *container)
 	return state;
 }
 
-/* The endpoint that every pod has: loopback, under Docker's name for it. */
-static json_t *network_settings(struct container *container)
-{
-	const char *mode = NULL;
-	json_t *host = json_object_get(container_spec(container)->docker, "HostConfig");
-	json_t *endpoint, *networks = json_object();
-
-	json_get_string(host, "NetworkMode", &mode, NULL);
-	if (!mode || !*mode || !strcmp(mode, "default"))
-		mode = "bridge";
-	endpoint =
-		json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:s,s:n}", "IPAMConfig",
-			  "Links", "Aliases", "NetworkID", "", "EndpointID", "", "Gateway", "",
-			  "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "", "GlobalIPv6Address",
-			  "", "GlobalIPv6PrefixLen", 0, "MacAddress", "", "DriverOpts");
-	json_object_set_new(networks, mode, endpoint);
-	return json_pack("{s:s,s:s,s:b,s:s,s:i,s:{},s:s,s:n,s:n,s:s,s:s,s:s,s:i,s:s,s:i,s:s,s:s,s:"
-			 "o}",
-			 "Bridge", "", "SandboxID", "", "HairpinMode", 0, "LinkLocalIPv6Address",
-			 "", "LinkLocalIPv6PrefixLen", 0, "Ports", "SandboxKey", "",
-			 "SecondaryIPAddresses", "SecondaryIPv6Addresses", "EndpointID", "",
-			 "Gateway", "", "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0,
-			 "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "", "MacAddress", "",
-			 "Networks", networks);
-}
-
 static json_t *mount_json(struct container *container, const struct spec_mount *mount)
 {
 	struct volume_store *volumes = engine_volumes(pod_engine(container_pod(container)));
@@ -359,7 +333,7 @@ json_t *api_container_inspect(struct container *container, bool size, unsigned v
 	}
 	json_object_set_new(root, "Mounts", api_container_mounts(container));
 	json_object_set_new(root, "Config", api_container_config(container));
-	json_object_set_new(root, "NetworkSettings", network_settings(container));
+	json_object_set_new(root, "NetworkSettings", api_network_settings(container));
 	json_object_set_new(root, "Hyper", api_container_hyper(container));
 	return root;
 }

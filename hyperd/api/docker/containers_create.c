@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/api/docker/create_network.h"
 
 static bool says_nothing(const json_t *value)
 {
@@ -235,29 +236,11 @@ void create_request_done(struct create_request *create)
 	container_spec_free(create->spec);
 	pod_spec_free(create->options);
 	free(create->pod);
+	free(create->joins);
+	free(create->mac);
+	strv_free(create->links);
 	strv_free(create->warnings);
 	*create = (struct create_request){ 0 };
-}
-
-/* Names that exist without any network having been made. */
-static int check_networking(json_t *networking, struct error *err)
-{
-	static const char *const known[] = { "default", "bridge", "none", "host" };
-	json_t *endpoints, *value;
-	const char *name;
-	int r = json_get_object(networking, "EndpointsConfig", &endpoints, err);
-
-	if (r < 0)
-		return error_prefix(err, r, "NetworkingConfig");
-	json_object_foreach(endpoints, name, value) {
-		bool found = false;
-
-		for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-			found = found || !strcmp(name, known[i]);
-		if (!found)
-			return error_set(err, ERROR_NOT_FOUND, "network %.128s not found", name);
-	}
-	return 0;
 }
 
 /* What only makes sense seen together. */
@@ -343,7 +326,7 @@ int create_request_parse(json_t *body, const char *name, struct create_request *
 		r = take_object("Hyper", create_hyper_fields, create_hyper_field_count, true, hyper,
 				&create, err);
 	if (r == 0)
-		r = check_networking(networking, err);
+		r = create_networking(&create, networking, err);
 	if (r == 0)
 		r = check_together(&create, err);
 	if (r == 0 && name && *name) {
@@ -390,6 +373,12 @@ int api_container_create(struct http_request *request, struct pod *pod, struct e
 	if (r < 0)
 		return r;
 	r = image_check(request, create.spec->image, err);
+	if (r == 0 && create.joins)
+		r = error_set(err, ERROR_UNSUPPORTED,
+			      "HostConfig.NetworkMode=container:%.64s is not supported yet: put "
+			      "containers "
+			      "that share a network into one pod",
+			      create.joins);
 	if (r == 0 && create.pod && !pod)
 		r = pod_get(api_engine(request), create.pod, &named, err);
 	if (r == 0)

@@ -91,15 +91,17 @@ json_t *api_container_summary(struct container *container, unsigned version)
 	host = json_object_get(container_spec(container)->docker, "HostConfig");
 	json_get_string(host, "NetworkMode", &mode, NULL);
 	summary =
-		json_pack("{s:s,s:[o],s:o,s:s,s:o,s:I,s:[],s:o,s:s,s:o,s:{s:s},s:{s:{}},s:o,s:o}",
+		json_pack("{s:s,s:[o],s:o,s:s,s:o,s:I,s:o,s:o,s:s,s:o,s:{s:s},s:{s:o},s:o,s:o}",
 			  "Id", container_id(container), "Names", api_json_string(name), "Image",
 			  api_json_string(container_spec(container)->image), "ImageID",
 			  image_id(container_image(container)), "Command", api_json_string(command),
 			  "Created", (json_int_t)(container_created_ns(container) / NSEC_PER_SEC),
-			  "Ports", "Labels", api_container_labels(container), "State",
+			  "Ports", api_container_port_list(container), "Labels",
+			  api_container_labels(container), "State",
 			  container_state_name(status.state), "Status",
 			  api_json_string(status_words), "HostConfig", "NetworkMode",
-			  mode && *mode ? mode : "default", "NetworkSettings", "Networks", "Mounts",
+			  mode && *mode ? mode : "default", "NetworkSettings", "Networks",
+			  api_container_networks(container), "Mounts",
 			  api_container_mounts(container), "Hyper", api_container_hyper(container));
 	return summary;
 }
@@ -202,13 +204,19 @@ static bool mount_matches(const struct http_filters *filters, struct container *
 
 static bool network_matches(const struct http_filters *filters, struct container *container)
 {
-	const char *mode = NULL;
-	json_t *host = json_object_get(container_spec(container)->docker, "HostConfig");
+	char *const *wanted = http_filters_get(filters, "network");
+	autojson json_t *networks = wanted ? api_container_networks(container) : NULL;
+	const char *name;
+	json_t *network;
 
-	json_get_string(host, "NetworkMode", &mode, NULL);
-	if (!mode || !*mode || !strcmp(mode, "default"))
-		mode = "bridge";
-	return http_filters_match(filters, "network", mode);
+	strv_for_each(w, wanted)
+		json_object_foreach(networks, name, network) {
+			const char *id = json_string_value(json_object_get(network, "NetworkID"));
+
+			if (!strcmp(name, *w) || (id && *id && str_starts(id, *w)))
+				return true;
+		}
+	return !wanted;
 }
 
 static bool matches(struct list_request *list, struct container *container)

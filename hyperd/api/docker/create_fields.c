@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "hyperd/api/api.h"
+#include "hyperd/api/docker/create_network.h"
 #include "hyperd/hypervisor/hypervisor.h"
 
 #define CALL(name)                                                             \
@@ -157,6 +158,21 @@ CALL(take_env)
 	return 0;
 }
 
+CALL(take_mac_address)
+{
+	const char *text = json_string_value(value);
+
+	return text ? create_mac_address(create, text, err)
+		    : expected(section, field, "a string", err);
+}
+
+CALL(take_network_disabled)
+{
+	if (!json_is_boolean(value))
+		return expected(section, field, "true or false", err);
+	return json_is_true(value) ? create_network_mode(create, "none", err) : 0;
+}
+
 #define SPEC(member)     offsetof(struct container_spec, member)
 #define RESOURCE(member) offsetof(struct container_spec, resources.member)
 
@@ -179,8 +195,8 @@ const struct create_field create_config_fields[] = {
 	{ "Image", FIELD_STRING, SPEC(image) },
 	{ "Volumes", FIELD_CALL, .call = create_take_volumes },
 	{ "WorkingDir", FIELD_STRING, SPEC(working_dir) },
-	{ "NetworkDisabled", FIELD_ACCEPTED, .reason = "there is only loopback yet" },
-	{ "MacAddress", FIELD_REFUSED, .reason = "networks are not implemented yet" },
+	{ "NetworkDisabled", FIELD_CALL, .call = take_network_disabled },
+	{ "MacAddress", FIELD_CALL, .call = take_mac_address },
 	{ "OnBuild", FIELD_ACCEPTED, .reason = "of builds" },
 	{ "Labels", FIELD_PAIRS, SPEC(labels) },
 	{ "StopSignal", FIELD_CALL, .call = take_stop_signal },
@@ -232,24 +248,36 @@ CALL(take_log_config)
 
 CALL(take_network_mode)
 {
-	static const char *const accepted[] = { "", "default", "none", "bridge" };
 	const char *text = json_string_value(value);
 
-	if (!text)
-		return expected(section, field, "a string", err);
-	for (size_t i = 0; i < ARRAY_SIZE(accepted); i++)
-		if (!strcmp(text, accepted[i]))
-			return 0;
-	if (!strcmp(text, "host"))
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "HostConfig.NetworkMode=host is not supported: a pod never shares "
-				 "the host's network");
-	if (str_starts(text, "container:"))
-		return error_set(err, ERROR_UNSUPPORTED,
-				 "HostConfig.NetworkMode=%.64s is not supported: containers that "
-				 "share a network are put into one pod",
-				 text);
-	return error_set(err, ERROR_NOT_FOUND, "network %.128s not found", text);
+	return text ? create_network_mode(create, text, err)
+		    : expected(section, field, "a string", err);
+}
+
+CALL(take_port_bindings)
+{
+	if (!json_is_object(value))
+		return expected(section, field, "an object", err);
+	return create_port_bindings(create, (json_t *)value, err);
+}
+
+CALL(take_links)
+{
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value))
+		return expected(section, field, "a list of container:alias", err);
+	json_array_foreach((json_t *)value, i, item) {
+		const char *text = json_string_value(item);
+
+		if (!text || !*text || *text == ':')
+			return expected(section, field, "a list of container:alias", err);
+		/* Docker's own form, too: "/db:/web/db". */
+		if (strv_add(&create->links, text) < 0)
+			return error_nomem(err);
+	}
+	return 0;
 }
 
 CALL(take_restart_policy)
@@ -545,8 +573,8 @@ const struct create_field create_host_fields[] = {
 	{ "ContainerIDFile", FIELD_ACCEPTED, .reason = "written by the client" },
 	{ "LogConfig", FIELD_CALL, .call = take_log_config },
 	{ "NetworkMode", FIELD_CALL, .call = take_network_mode,
-	  .reason = "default, bridge and none: all of them loopback only yet" },
-	{ "PortBindings", FIELD_REFUSED, .reason = "networks are not implemented yet" },
+	  .reason = "host only for namespace pods; container:X puts the container into X's pod" },
+	{ "PortBindings", FIELD_CALL, .call = take_port_bindings },
 	{ "RestartPolicy", FIELD_CALL, .call = take_restart_policy, .updatable = true },
 	{ "AutoRemove", FIELD_BOOL, SPEC(auto_remove) },
 	{ "VolumeDriver", FIELD_STRING, SPEC(volume_driver) },
@@ -569,14 +597,13 @@ const struct create_field create_host_fields[] = {
 	{ "IpcMode", FIELD_ONE_OF, .words = ipc_modes,
 	  .reason = "IPC is shared within a pod and with nobody else" },
 	{ "Cgroup", FIELD_REFUSED, .reason = "containers have cgroups of their own" },
-	{ "Links", FIELD_REFUSED,
-	  .reason = "containers that talk to each other are put into one pod" },
+	{ "Links", FIELD_CALL, .call = take_links,
+	  .reason = "names in /etc/hosts, as they are at the start" },
 	{ "OomScoreAdj", FIELD_INT, SPEC(oom_score_adj), -1000, 1000 },
 	{ "PidMode", FIELD_ONE_OF, .words = private_modes,
 	  .reason = "each container has a PID namespace of its own" },
 	{ "Privileged", FIELD_BOOL, SPEC(privileged) },
-	{ "PublishAllPorts", FIELD_BOOL, SPEC(publish_all),
-	  .reason = "kept; there is nothing to publish to yet" },
+	{ "PublishAllPorts", FIELD_BOOL, SPEC(publish_all) },
 	{ "ReadonlyRootfs", FIELD_BOOL, SPEC(read_only) },
 	{ "SecurityOpt", FIELD_CALL, .call = take_security_opt,
 	  .reason = "seccomp, no-new-privileges, systempaths; label and apparmor only to switch "

@@ -116,17 +116,9 @@ static void lenient_forms(void **state)
 static void what_is_not_supported_says_so(void **state)
 {
 	static const char *const hosts[] = {
-		"\"PidMode\":\"host\"",
-		"\"IpcMode\":\"host\"",
-		"\"UTSMode\":\"host\"",
-		"\"NetworkMode\":\"host\"",
-		"\"Links\":[\"a:b\"]",
-		"\"CgroupParent\":\"/x\"",
-		"\"CpuPercent\":50",
-		"\"MemorySwappiness\":60",
+		"\"PidMode\":\"host\"",    "\"IpcMode\":\"host\"", "\"UTSMode\":\"host\"",
+		"\"CgroupParent\":\"/x\"", "\"CpuPercent\":50",    "\"MemorySwappiness\":60",
 		"\"UsernsMode\":\"host\"",
-		"\"PortBindings\":{\"80/tcp\":[{\"HostPort\":\"1\"}]}",
-		"\"NetworkMode\":\"container:a\"",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
@@ -134,10 +126,45 @@ static void what_is_not_supported_says_so(void **state)
 
 		refused(text, ERROR_UNSUPPORTED, "HostConfig.");
 	}
-	refused("{\"Image\":\"a\",\"HostConfig\":{\"NetworkMode\":\"mine\"}}", ERROR_NOT_FOUND,
-		"network mine not found");
-	refused("{\"Image\":\"a\",\"NetworkingConfig\":{\"EndpointsConfig\":{\"mine\":{}}}}",
-		ERROR_NOT_FOUND, "network mine not found");
+	refused("{\"Image\":\"a\",\"HostConfig\":{\"PortBindings\":{\"80/xyz\":[]}}}",
+		ERROR_INVALID, "invalid proto: xyz");
+	refused("{\"Image\":\"a\",\"HostConfig\":{\"PortBindings\":{\"0/tcp\":[]}}}", ERROR_INVALID,
+		"invalid port");
+	refused("{\"Image\":\"a\",\"HostConfig\":{\"PortBindings\":{\"1/"
+		"tcp\":[{\"HostPort\":\"9-8\"}]}}}",
+		ERROR_INVALID, "invalid port");
+}
+
+static void networks_become_the_pods(void **state)
+{
+	static const char text[] =
+		"{\"Image\":\"a\",\"MacAddress\":\"02:11:22:33:44:55\",\"HostConfig\":{"
+		"\"NetworkMode\":\"front\","
+		"\"PortBindings\":{\"80/"
+		"tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"8000-8010\"}],\"53/udp\":[]}},"
+		"\"NetworkingConfig\":{\"EndpointsConfig\":{\"front\":{\"Aliases\":[\"web\"],"
+		"\"IPAMConfig\":"
+		"{\"IPv4Address\":\"172.30.0.9\"}}}}}";
+	autojson json_t *body = json_loads(text, 0, NULL);
+	struct create_request create = { 0 };
+	struct error err = { 0 };
+	const struct pod_spec *spec;
+
+	assert_ok(create_request_parse(body, NULL, &create, &err), err);
+	spec = create.options;
+	assert_int_equal(spec->network_count, 1);
+	assert_string_equal(spec->networks[0].network, "front");
+	assert_string_equal(spec->networks[0].aliases[0], "web");
+	assert_string_equal(spec->networks[0].ipv4, "172.30.0.9");
+	assert_string_equal(spec->networks[0].mac, "02:11:22:33:44:55");
+	assert_int_equal(spec->port_count, 2);
+	assert_string_equal(spec->ports[0].host_ip, "127.0.0.1");
+	assert_int_equal(spec->ports[0].host_first, 8000);
+	assert_int_equal(spec->ports[0].host_last, 8010);
+	assert_int_equal(spec->ports[0].port, 80);
+	assert_string_equal(spec->ports[1].protocol, "udp");
+	assert_int_equal(spec->ports[1].host_first, 0);
+	create_request_done(&create);
 }
 
 static void wrong_values(void **state)
@@ -263,6 +290,7 @@ int main(void)
 		cmocka_unit_test(what_the_cli_sends),
 		cmocka_unit_test(lenient_forms),
 		cmocka_unit_test(what_is_not_supported_says_so),
+		cmocka_unit_test(networks_become_the_pods),
 		cmocka_unit_test(wrong_values),
 		cmocka_unit_test(files_are_decoded),
 		cmocka_unit_test(updates),

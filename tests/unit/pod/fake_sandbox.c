@@ -625,6 +625,16 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 	return connect_agent(side, false, events, owner, ret, err);
 }
 
+const char *sandbox_tap(const struct sandbox *s)
+{
+	return "";
+}
+
+int sandbox_netns(const struct sandbox *s, int *ret_fd, struct error *err)
+{
+	return error_set(err, ERROR_UNSUPPORTED, "a fake sandbox has no network namespace");
+}
+
 struct agent *sandbox_agent(struct sandbox *s)
 {
 	return s->agent;
