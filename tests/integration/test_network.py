@@ -170,7 +170,6 @@ def test_spoofed_addresses_are_dropped(daemon, network, isolation):
     assert daemon.docker("exec", "liar", "sh", "-c", f"ping -c 1 -W 2 {web}", check=False).returncode != 0
 
 
-@pytest.mark.parametrize("isolation", ["namespace"])
 def test_connect_and_disconnect_while_running(daemon, network, isolation):
     second = f"{network}b"
     daemon.docker("network", "create", second)
