@@ -3,6 +3,7 @@
  * it is there, all of it given back at its end. What it had is remembered, so that it has the same
  * again where it is free.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "hyperd/pod/arena.h"
@@ -45,6 +46,11 @@ static int check_network(struct engine *engine, const struct spec_network *n, st
 	int r = network_get(engine->networks, is_default(n->network) ? NETWORK_DEFAULT : n->network,
 			    &network, err);
 
+	/* As Docker: one that is not there is missed when the pod starts. */
+	if (r == -ENOENT) {
+		error_clear(err);
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (strcmp(network->driver, "bridge") != 0)
