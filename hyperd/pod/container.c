@@ -400,12 +400,35 @@ static int inherit(struct container_spec *spec, const struct pod_spec *pod)
 	return 0;
 }
 
+/* As Docker: the daemon's driver where none is named, with it the daemon's options that were not
+ * given, and with any driver those about the cache. The container keeps them. */
+static int default_log(const struct engine *engine, struct container_spec *spec)
+{
+	bool same;
+
+	if (!spec->log_driver || !*spec->log_driver) {
+		free(spec->log_driver);
+		spec->log_driver = strdup(engine->log_driver);
+		if (!spec->log_driver)
+			return -ENOMEM;
+	}
+	same = strcmp(spec->log_driver, engine->log_driver) == 0;
+	for (const struct spec_pair *p = engine->log_options; p && p->key; p++)
+		if ((same || str_starts(p->key, "cache-")) &&
+		    !spec_pairs_get(spec->log_options, p->key) &&
+		    spec_pairs_set(&spec->log_options, p->key, p->value) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
 static int check_spec(struct engine *engine, struct container_spec *spec, const struct pod *pod,
 		      struct image **ret_image, struct error *err)
 {
 	int r = container_spec_check(spec, err);
 
 	if (r == 0 && pod && inherit(spec, pod->spec) < 0)
+		r = error_nomem(err);
+	if (r == 0 && default_log(engine, spec) < 0)
 		r = error_nomem(err);
 	if (r == 0)
 		r = check_log(engine, spec, err);
