@@ -512,9 +512,11 @@ int tar_next(struct tar_reader *t, const struct tar_entry **ret, struct error *e
 	if (t->finished)
 		return 0;
 	r = tar_take(t, NULL, t->stored_left, NULL, err);
+	/* The docker CLI leaves the last one out, and with it the end's two blocks. */
 	if (r == 0)
-		r = tar_take(t, NULL, t->padding, NULL, err);
+		r = tar_take(t, NULL, t->padding, &end, err);
 	t->stored_left = t->padding = 0;
+	t->finished = end;
 	clear_entry(t);
 	clear_overrides(t);
 	for (unsigned i = 0; r == 0 && special && !end; i++) {

@@ -150,11 +150,13 @@ static void gnu_tars_formats_are_read(void **state)
 static void every_cut_is_survived(void **state)
 {
 	autostr struct str tar = STR_INIT;
-	size_t whole;
+	size_t whole, ends[2];
 
 	tar_pax(&tar, "path", "a/longer/name", 13);
+	ends[0] = tar.len + TAR_BLOCK_BYTES + 10;
 	tar_file(&tar, "x", "0123456789");
 	tar_pax(&tar, "GNU.sparse.map", "0,3,10,2", 8);
+	ends[1] = tar.len + TAR_BLOCK_BYTES + 5;
 	tar_file(&tar, "y", "abcde");
 	tar_end(&tar);
 	whole = tar.len;
@@ -165,7 +167,7 @@ static void every_cut_is_survived(void **state)
 		tar.len = len;
 		if (list(&tar, 100, &out, &err) < 0)
 			assert_true(err.message[0] != '\0');
-		else
+		else if (len != ends[0] && len != ends[1]) /* without padding: some write it so */
 			assert_int_equal(len % TAR_BLOCK_BYTES, 0);
 	}
 	tar.len = whole;
