@@ -340,10 +340,10 @@ static void remove_one(struct build *b, struct container *container)
 		build_say(b, "Removing intermediate container %.12s\n", container_id(container));
 }
 
-void build_remove_containers(struct build *b, bool failed)
+void build_remove_containers(struct build *b, enum step_end end)
 {
-	bool removed =
-		b->options->force_remove || task_canceled() || (b->options->remove && !failed);
+	bool removed = b->options->force_remove || end == STEP_CANCELED ||
+		       (b->options->remove && end == STEP_DONE);
 
 	for (size_t i = 0; i < b->container_count; i++) {
 		if (removed)

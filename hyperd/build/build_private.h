@@ -83,4 +83,5 @@ int build_read_context(struct build *b, int fd, struct error *err);
 /* build_container.c */
 int build_run_command(struct build *b, const struct instruction *in, struct error *err);
 /* After a step: Docker's words and deeds about its containers. */
-void build_remove_containers(struct build *b, bool failed);
+enum step_end { STEP_DONE, STEP_FAILED, STEP_CANCELED };
+void build_remove_containers(struct build *b, enum step_end end);

@@ -402,14 +402,16 @@ static int expand_all(struct step *s, enum expansion expansion, struct error *er
 int build_step(struct build *b, const struct instruction *in, struct error *err)
 {
 	struct step s = { .b = b, .in = in };
+	enum step_end end;
 	bool old;
 	int r = expand_all(&s, steps[in->kind].expansion, err);
 
 	if (r == 0)
 		r = steps[in->kind].run(&s, err);
 	strv_free(s.words);
+	end = r == 0 ? STEP_DONE : task_canceled() ? STEP_CANCELED : STEP_FAILED;
 	old = task_shield(true);
-	build_remove_containers(b, r < 0);
+	build_remove_containers(b, end);
 	task_shield(old);
 	if (r == 0 && b->image)
 		r = run_config_set_text(b->config, "Image", image_id(b->image), err);
