@@ -6,8 +6,7 @@
 #include "hyperd/pod/arena.h"
 #include "hyperd/pod/internal.h"
 
-/* An agent that says nothing for so long, while it is waited for, is given up. */
-#define STALL_MS 60000
+unsigned files_stall_ms = 60000;
 
 struct files {
 	struct container *container; /* referenced */
@@ -119,7 +118,7 @@ static int ask_agent(struct files *f, const struct files_options *options, struc
 	ask.streams = &streams;
 	request.body_case = HYPER__REQUEST__BODY_FILES_SERVE;
 	request.files_serve = &ask;
-	return agent_call(f->agent, &request, deadline_in_ms(STALL_MS), NULL, err);
+	return agent_call(f->agent, &request, deadline_in_ms(files_stall_ms), NULL, err);
 }
 
 /* Says that its process is not needed any more; nobody waits for the answer. */
@@ -211,10 +210,10 @@ static int wait(struct files *f, const char *doing, struct error *err)
 	if (f->lost || f->eof)
 		return error_set(err, ERROR_UNAVAILABLE,
 				 "%s: the container's sandbox has given no more", doing);
-	r = cond_wait(&f->moved, deadline_in_ms(STALL_MS));
+	r = cond_wait(&f->moved, deadline_in_ms(files_stall_ms));
 	if (r == -ETIMEDOUT)
-		return error_set(err, ERROR_TIMEOUT, "%s: nothing came for %d s", doing,
-				 STALL_MS / 1000);
+		return error_set(err, ERROR_TIMEOUT, "%s: nothing came for %u ms", doing,
+				 files_stall_ms);
 	return r < 0 ? error_set(err, ERROR_CANCELED, "%s: canceled", doing) : 0;
 }
 

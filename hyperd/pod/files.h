@@ -13,6 +13,10 @@
 
 struct files;
 
+/* An agent that says nothing for so long, while it is waited for, is given up. Tests are not so
+ * patient. */
+extern unsigned files_stall_ms;
+
 struct files_options {
 	Hyper__FilesTask task;
 	const char *path; /* absolute and clean, or NULL */

@@ -343,6 +343,46 @@ static void on_signal(struct agent_side *side, const Hyper__Request *r)
 		process_exit(p, 143, SIGTERM);
 }
 
+static void files_say(struct mux_stream *stream)
+{
+	size_t left = fake.files.out.len - (size_t)fake.files.taken;
+	ssize_t n =
+		left ? mux_stream_send(stream, fake.files.out.data + fake.files.taken, left) : 0;
+
+	fake.files.taken += n > 0 ? (uint64_t)n : 0;
+	if (fake.files.taken == fake.files.out.len && !fake.files.stall)
+		mux_stream_end(stream);
+}
+
+static void on_files_writable(struct mux_stream *stream)
+{
+	files_say(stream);
+}
+
+static const struct mux_stream_events files_events = { ignore_data, ignore, on_files_writable, NULL,
+						       ignore_reset };
+
+/* A process as any other, so that it is forgotten as one. */
+static void on_files(struct agent_side *side, const Hyper__Request *r)
+{
+	const Hyper__Process nothing = HYPER__PROCESS__INIT;
+	const Hyper__FilesServe *ask = r->files_serve;
+	struct process *p;
+
+	fake.files.asked++;
+	if (fake.files.refusal) {
+		reply_failure(side, r->id, ERROR_NOT_FOUND, 0, fake.files.refusal);
+		return;
+	}
+	p = process_new(side, "", ask->exec, &nothing);
+	fake.files.taken = 0;
+	mux_stream_open(side->mux, ask->streams->stdout, &files_events, p, 0, 0, &p->out);
+	if (ask->streams->stdin)
+		mux_stream_open(side->mux, ask->streams->stdin, &in_events, p, 0, 0, &p->in);
+	reply_ok(side, r->id);
+	files_say(p->out);
+}
+
 static void on_state(struct agent_side *side, const Hyper__Request *r)
 {
 	Hyper__Reply body = HYPER__REPLY__INIT;
@@ -444,6 +484,9 @@ static void on_request(struct agent_side *side, const Hyper__Request *r)
 		if (p && *p->exec)
 			process_free(p);
 		reply_ok(side, r->id);
+		break;
+	case HYPER__REQUEST__BODY_FILES_SERVE:
+		on_files(side, r);
 		break;
 	case HYPER__REQUEST__BODY_STATE_GET:
 		on_state(side, r);
@@ -729,6 +772,7 @@ void fake_reset(void)
 	fake_sweep();
 	strv_free(fake.last_env);
 	free(fake.last_file);
+	str_done(&fake.files.out);
 	memset(&fake, 0, sizeof(fake));
 }
 
@@ -824,6 +868,11 @@ const char *image_id(const struct image *image)
 const struct image_config *image_config(const struct image *image)
 {
 	return &box_config;
+}
+
+uint64_t image_size_bytes(const struct image *image)
+{
+	return 1000;
 }
 
 size_t image_layer_count(const struct image *image)

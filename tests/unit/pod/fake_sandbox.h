@@ -18,6 +18,7 @@
  *
  * The state outlives a detached sandbox, as a real one's agent outlives the daemon.
  */
+#include "base/str.h"
 #include "hyperd/image/image.h"
 #include "hyperd/sandbox/sandbox.h"
 
@@ -32,6 +33,14 @@ struct fake_log {
 	size_t last_seccomp_bytes;
 	uint64_t last_capabilities;
 	char *last_file; /* content of the last file written */
+	/* What the agent answers when it is to serve files, and what it got. */
+	struct {
+		const char *refusal; /* the request fails so; NULL: it does not */
+		struct str out;      /* said on the stream, then its end unless it stalls */
+		bool stall;
+		unsigned asked;
+		uint64_t taken;
+	} files;
 };
 extern struct fake_log fake;
 
