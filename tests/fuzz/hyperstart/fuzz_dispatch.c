@@ -8,6 +8,7 @@
 #include "hyperstart/file_write.h"
 #include "hyperstart/files.h"
 #include "hyperstart/layer.h"
+#include "hyperstart/network.h"
 #include "hyperstart/pod.h"
 #include "hyperstart/process.h"
 #include "hyperstart/process_stdio.h"
@@ -26,7 +27,8 @@
  * Input: messages as length and bytes. A length of 255 is another host that connects.
  */
 
-/* ------------------------------------------------------------------ handlers */
+/* ------------------------------------------------------------------ handlers: those of agent.c's
+ * table */
 
 static struct request *kept[64];
 static size_t kept_count;
@@ -97,6 +99,7 @@ HANDLER(state_get_handle)
 HANDLER(pod_stats_handle)
 HANDLER(shutdown_handle)
 HANDLER(memory_trim_handle)
+HANDLER(network_setup_handle)
 
 #define ARRIVAL(NAME)                                        \
 	int NAME(struct request *request, struct error *err) \
