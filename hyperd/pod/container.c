@@ -515,7 +515,7 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 	autofree char *name = NULL;
 	int r;
 
-	if (pod && (pod->solo || pod->removed))
+	if (pod && ((pod->solo && !spec->joined) || pod->removed))
 		r = error_set(err, ERROR_CONFLICT,
 			      "pod %s was made for one container and takes no other", pod->name);
 	else
@@ -524,8 +524,8 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 		r = settle_mounts(engine, spec, pod, pod_options, image, err);
 	/* Names last: making volumes waits, and they may have been taken meanwhile. */
 	if (r == 0)
-		r = pod ? pod_member_name(engine, pod, spec, &name, err)
-			: solo_name(engine, spec, &name, err);
+		r = pod && !pod->solo ? pod_member_name(engine, pod, spec, &name, err)
+				      : solo_name(engine, spec, &name, err);
 	if (r < 0) {
 		container_mounts_drop(engine, spec);
 		container_spec_free(spec);
@@ -535,6 +535,8 @@ int container_create(struct engine *engine, struct container_spec *spec, struct 
 	r = create_registered(engine, spec, pod, pod_options, name, image, ret, err);
 	if (r < 0)
 		engine_volumes_drop(engine, volumes);
+	else if (pod)
+		pod_network_rename(pod);
 	return r;
 }
 
@@ -557,7 +559,7 @@ int container_rename(struct container *c, const char *name, struct error *err)
 		return r;
 	old = steal(c->name);
 	c->name = steal(copy);
-	if (c->pod->solo) {
+	if (c->pod->solo && c->pod->containers.next == &c->pod_node) {
 		free(c->pod->name);
 		c->pod->name = steal(pod_copy);
 		pod_save_logged(c->pod);

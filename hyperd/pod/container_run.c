@@ -38,6 +38,10 @@ static int start_locked(struct container *c, struct error *err)
 				 "cannot start a paused container, try unpause instead");
 	if (container_is_running(c))
 		return error_set(err, ERROR_NOT_MODIFIED, "Container already started");
+	if (c->spec->joined && !pod_is_alone(c->pod) && !c->pod->sandbox)
+		return error_set(err, ERROR_CONFLICT,
+				 "cannot join network of a non running container: %s",
+				 c->pod->name);
 	c->manually_stopped = c->restart_canceled = false;
 	c->restart_count = 0;
 	c->backoff_ns = 0;
@@ -230,13 +234,28 @@ static int refuse_running(const struct container *c, struct error *err)
 /* Its files on the pod's disk: now when the pod runs, else at the pod's next start. */
 static void drop_files(struct container *c)
 {
-	if (c->pod->solo)
+	if (pod_is_alone(c->pod))
 		return;
 	if (c->pod->sandbox && !c->pod->sandbox_dead &&
 	    pod_delete_in_agent(c->pod, c, true, NULL) == 0)
 		return;
 	if (c->started_ns && strv_add(&c->pod->garbage, c->id) == 0)
 		pod_save_logged(c->pod);
+}
+
+/* A pod of Docker's containers is called as the oldest of them. */
+static void name_after_first(struct pod *pod)
+{
+	const struct container *first =
+		container_of(pod->containers.next, struct container, pod_node);
+	char *name = strdup(first->name);
+
+	if (!name)
+		return;
+	free(pod->name);
+	pod->name = name;
+	pod_network_rename(pod);
+	pod_save_logged(pod);
 }
 
 static int remove_locked(struct container *c, bool force, struct error *err)
@@ -250,13 +269,15 @@ static int remove_locked(struct container *c, bool force, struct error *err)
 		r = pod_stop_containers(pod, &c, 1, 0, true, err);
 	if (r < 0)
 		return r;
-	if (pod->solo) {
+	if (pod_is_alone(pod)) {
 		pod_end_sandbox(pod, 0, pod->sandbox_dead ? POD_FAILED : POD_STOPPED);
 		container_discard(c);
 		return pod_delete(pod, err);
 	}
 	drop_files(c);
 	container_discard(c);
+	if (pod->solo)
+		name_after_first(pod);
 	pod_settle(pod);
 	return 0;
 }

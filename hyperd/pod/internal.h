@@ -179,6 +179,8 @@ void pod_unlock(struct pod *pod);
 /* The agent, or NULL with the reason in ERR. Borrowed: gone after any wait. */
 struct agent *pod_agent(const struct pod *pod, struct error *err);
 bool pod_has_live_containers(const struct pod *pod);
+/* A pod of one that no other container has joined. */
+bool pod_is_alone(const struct pod *pod);
 /* Unregisters a pod whose containers are gone and deletes its files. Task, mutex held. */
 int pod_delete(struct pod *pod, struct error *err);
 void pod_event(struct pod *pod, const char *action);

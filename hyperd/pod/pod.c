@@ -195,6 +195,11 @@ bool pod_has_live_containers(const struct pod *pod)
 	return false;
 }
 
+bool pod_is_alone(const struct pod *pod)
+{
+	return pod->solo && pod->containers.next == pod->containers.prev;
+}
+
 /* ------------------------------------------------------------------ creating */
 
 static int check_pod_name(struct engine *engine, const char *name, struct error *err)
@@ -304,7 +309,7 @@ int pod_rename(struct pod *pod, const char *name, struct error *err)
 
 	if (!copy)
 		return error_nomem(err);
-	if (pod->solo && !list_empty(&pod->containers))
+	if (pod->solo && !list_empty(&pod->containers)) /* the first's */
 		return container_rename(container_of(pod->containers.next, struct container,
 						     pod_node),
 					name, err);

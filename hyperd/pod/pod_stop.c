@@ -163,7 +163,7 @@ void pod_settle(struct pod *pod)
 	/* A pod that never had containers waits for some. */
 	if (list_empty(&pod->containers) && !pod->sandbox_dead && !pod->solo)
 		return;
-	if (pod->solo && !list_empty(&pod->containers))
+	if (pod_is_alone(pod) && !list_empty(&pod->containers))
 		only = container_of(pod->containers.next, struct container, pod_node);
 	/* Nobody will want the disk of what is removed. */
 	pod_end_sandbox(pod,
@@ -372,7 +372,7 @@ int pod_pause_container(struct pod *pod, struct container *c, bool paused, struc
 		r = sandbox_pause(pod->sandbox, false, err);
 		if (r == 0)
 			pod_set_state(pod, POD_RUNNING);
-	} else if (pod->solo && paused) {
+	} else if (pod_is_alone(pod) && paused) {
 		r = sandbox_pause(pod->sandbox, true, err);
 		if (r == 0)
 			pod_set_state(pod, POD_PAUSED);
@@ -432,12 +432,15 @@ int pod_remove(struct pod *pod, bool force, struct error *err)
 	size_t count = 0;
 	int r = 0;
 
-	if (pod->solo && !list_empty(&pod->containers)) {
-		autoptr(container_unref) struct container *only = container_ref(
-			container_of(pod->containers.next, struct container, pod_node));
+	/* Those that joined it first: it goes with its last. */
+	while (r == 0 && pod->solo && !list_empty(&pod->containers)) {
+		autoptr(container_unref) struct container *last = container_ref(
+			container_of(pod->containers.prev, struct container, pod_node));
 
-		return container_remove(only, &options, err);
+		r = container_remove(last, &options, err);
 	}
+	if (pod->solo)
+		return r;
 	if (force && pod->sandbox)
 		pod_kill(pod, SIGKILL, NULL);
 	r = pod_lock(pod, err);

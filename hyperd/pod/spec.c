@@ -149,6 +149,7 @@ const struct spec_field container_spec_fields[] = {
 	C("noNewPrivileges", FIELD_BOOL, no_new_privileges),
 	C("autoRemove", FIELD_BOOL, auto_remove),
 	C("publishAll", FIELD_BOOL, publish_all),
+	C("joined", FIELD_BOOL, joined),
 	C("labels", FIELD_PAIRS, labels),
 	C("sysctls", FIELD_PAIRS, sysctls),
 	C("logOptions", FIELD_PAIRS, log_options),

@@ -110,6 +110,7 @@ struct container_spec {
 	bool tty, open_stdin, stdin_once, read_only, privileged, init, no_new_privileges,
 		auto_remove;
 	bool publish_all;
+	bool joined; /* put into another container's pod (Docker's container:X) */
 	struct spec_pair *labels, *sysctls, *log_options;
 	char *log_driver;            /* NULL: the daemon's */
 	struct spec_ulimit *ulimits; /* name NULL ends */

@@ -223,6 +223,21 @@ def test_modes(daemon):
     assert unknown.returncode == 125 and "network nonesuch not found" in unknown.stderr
 
 
+def test_containers_share_a_pods_network(daemon, isolation):
+    missing = daemon.docker("run", "--rm", "--network", "container:nonesuch", "busybox", "true", check=False)
+    assert missing.returncode == 125 and "No such container: nonesuch" in missing.stderr
+    daemon.docker("run", "-d", "--name", "web", "--hostname", "web.example", "--runtime", isolation, "busybox", "sleep", "1000")
+    daemon.docker("run", "-d", "--name", "side", "--network", "container:web", "busybox", "nc", "-ll", "-p", "81", "-e", "echo", "side")
+    eventually(lambda: ask(daemon, "web", "127.0.0.1", 81) == "side", "over the loopback that they share")
+    assert address(daemon, "web") in daemon.docker("exec", "side", "ip", "addr").stdout
+    out = daemon.docker("run", "--rm", "--network", "container:web", "busybox", "hostname").stdout
+    assert out.strip() == "web.example"
+    daemon.docker("rm", "-f", "web")
+    assert daemon.docker("exec", "side", "echo", "alive").stdout == "alive\n"
+    daemon.docker("rm", "-f", "side")
+    assert daemon.pods() == []
+
+
 def test_nothing_is_left_behind(new_daemon):
     """Neither by a daemon that stops, nor after one that was killed."""
     tables = tag_of(None)

@@ -359,6 +359,25 @@ static int image_check(struct http_request *request, const char *name, struct er
 	return r;
 }
 
+/* Containers that share a network are in one pod. */
+static int join(struct http_request *request, struct create_request *create, struct pod **ret,
+		struct error *err)
+{
+	autoptr(container_unref) struct container *to = NULL;
+	int r = container_get(api_engine(request), create->joins, &to, err);
+
+	/* Not as 404, which clients take for a missing image. */
+	if (r < 0)
+		return error_set(err, ERROR_INVALID, "No such container: %.128s", create->joins);
+	if (create->options->port_count)
+		return error_set(
+			err, ERROR_INVALID,
+			"conflicting options: port publishing and the container type network mode");
+	*ret = pod_ref(container_pod(to));
+	create->spec->joined = pod_is_solo(*ret);
+	return 0;
+}
+
 int api_container_create(struct http_request *request, struct pod *pod, struct error *err)
 {
 	autoptr(container_unref) struct container *container = NULL;
@@ -373,12 +392,8 @@ int api_container_create(struct http_request *request, struct pod *pod, struct e
 	if (r < 0)
 		return r;
 	r = image_check(request, create.spec->image, err);
-	if (r == 0 && create.joins)
-		r = error_set(err, ERROR_UNSUPPORTED,
-			      "HostConfig.NetworkMode=container:%.64s is not supported yet: put "
-			      "containers "
-			      "that share a network into one pod",
-			      create.joins);
+	if (r == 0 && create.joins && !pod)
+		r = join(request, &create, &named, err);
 	if (r == 0 && create.pod && !pod)
 		r = pod_get(api_engine(request), create.pod, &named, err);
 	if (r == 0)
