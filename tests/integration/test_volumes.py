@@ -270,3 +270,19 @@ def test_a_killed_daemon_finds_its_volumes_again(new_daemon, isolation):
     daemon.docker("rm", "-f", "keeper")
     assert not daemon.traces.mounts()
     daemon.docker("volume", "rm", "data", "mem")
+
+
+def test_what_was_synced_survives_the_death_of_its_vm(daemon, shared):
+    script = ("echo > /log; echo > /s/log; echo > /v/log; i=0; while :; do i=$((i+1)); for f in /s/log /v/log /log; do echo $i >> $f; sync $f; done; "
+              "echo $i; done")
+    daemon.docker("run", "-d", "--name", "writer", "--isolation", "vm", "-v", f"{shared}:/s", "-v", "kept:/v", "busybox", "sh", "-c", script)
+    eventually(lambda: len(daemon.docker("logs", "writer").stdout.split()) >= 20)
+    (pid,) = [p for p, c in daemon.traces.processes().items() if "qemu-system" in c]
+    os.kill(pid, 9)
+    eventually(lambda: json.loads(daemon.docker("inspect", "writer").stdout)[0]["State"]["Status"] == "exited")
+    said = int(daemon.docker("logs", "writer").stdout.split()[-1])
+    volume = json.loads(daemon.docker("volume", "inspect", "kept").stdout)[0]["Mountpoint"]
+    daemon.docker("cp", "writer:/log", shared / "from-disk")
+    for path in (shared / "log", pathlib.Path(volume) / "log", shared / "from-disk"):
+        lines = [int(line) for line in path.read_text().split()]
+        assert lines[:said] == list(range(1, said + 1)), path
