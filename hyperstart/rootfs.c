@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "hyperstart/agent.h"
+#include "hyperstart/block.h"
 #include "hyperstart/layer.h"
 #include "hyperstart/mounts.h"
 #include "hyperstart/prepared.h"
@@ -345,6 +346,8 @@ static const char *const mountable[] = {
 static int mount_file_system(int root_fd, int target, const Hyper__Mount *m,
 			     const struct mount_options *o, struct error *err)
 {
+	const char *source = *m->source ? m->source : m->type;
+	char device[BLOCK_PATH_MAX];
 	autoclose int covered = -1;
 	bool known = false;
 	int r;
@@ -359,9 +362,15 @@ static int mount_file_system(int root_fd, int target, const Hyper__Mount *m,
 		if (covered < 0)
 			return error_errno(err, -covered, "mount '%s'", m->destination);
 	}
+	if (strcmp(m->type, "ext4") == 0 || strcmp(m->type, "erofs") == 0) {
+		r = block_find(m->source, device, err);
+		if (r < 0)
+			return error_prefix(err, r, "mount '%s'", m->destination);
+		source = device;
+	}
 	/* Read-only only after the content has been copied. */
-	r = mount_new(target, *m->source ? m->source : m->type, m->type,
-		      o->flags & ~(m->copy_up ? MS_RDONLY : 0ul), o->data, m->destination, err);
+	r = mount_new(target, source, m->type, o->flags & ~(m->copy_up ? MS_RDONLY : 0ul), o->data,
+		      m->destination, err);
 	if (r == 0 && m->copy_up) {
 		autoclose int fresh = root_open(root_fd, m->destination, O_RDONLY | O_DIRECTORY, 0);
 

@@ -22,6 +22,7 @@ const char *hypervisor_feature_name(enum hypervisor_feature feature)
 		[HYPERVISOR_DISK_HOTPLUG] = "disk_hotplug",
 		[HYPERVISOR_NETWORK] = "network",
 		[HYPERVISOR_NETWORK_HOTPLUG] = "network_hotplug",
+		[HYPERVISOR_QCOW2] = "qcow2_disks",
 		[HYPERVISOR_FILE_SHARING] = "file_sharing",
 		[HYPERVISOR_MEMORY_HOTPLUG] = "memory_hotplug",
 		[HYPERVISOR_CPU_HOTPLUG] = "cpu_hotplug",

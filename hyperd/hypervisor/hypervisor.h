@@ -46,6 +46,7 @@ enum hypervisor_feature {
 	HYPERVISOR_DISK_HOTPLUG, /* … while it runs */
 	HYPERVISOR_NETWORK,      /* gives machines interfaces on the host's bridges */
 	HYPERVISOR_NETWORK_HOTPLUG,
+	HYPERVISOR_QCOW2,        /* attaches disks in QEMU's format, beside raw ones */
 	HYPERVISOR_FILE_SHARING, /* shows directories of the host to the guest */
 	HYPERVISOR_MEMORY_HOTPLUG,
 	HYPERVISOR_CPU_HOTPLUG,
@@ -61,6 +62,8 @@ struct vm_disk {
 	const char *path;   /* of the same file, for whoever cannot be given a descriptor */
 	const char *serial; /* at most 20 bytes (virtio-blk) */
 	bool read_only;
+	bool qcow2;  /* else raw */
+	bool device; /* the host's block device, no file */
 };
 
 /* A file or directory of the host that the guest sees: a detached mount (open_tree(2)). */

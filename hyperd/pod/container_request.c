@@ -462,11 +462,11 @@ Hyper__ContainerCreate *container_prepare_request(struct arena *arena, const str
 	/* A filter of one's own may forbid what a waiting process needs. */
 	if (c->spec->seccomp)
 		return NULL;
-	/* Shares are there only once the pod is. */
+	/* Shares and disks are there only once the pod is. */
 	like->mounts = arena_alloc(arena, create->n_mounts * sizeof(*like->mounts));
 	like->n_mounts = 0;
 	for (size_t i = 0; i < create->n_mounts; i++)
-		if (strcmp(create->mounts[i]->type, "bind") != 0)
+		if (strcmp(create->mounts[i]->type, "tmpfs") == 0)
 			like->mounts[like->n_mounts++] = create->mounts[i];
 	like->id = (char *)"";
 	like->limits = NULL;

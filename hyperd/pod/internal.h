@@ -381,6 +381,14 @@ struct pod_shares {
 		bool is_directory;
 	} * items;
 	size_t count;
+	struct pod_disk {
+		char serial[21];
+		const char *volume; /* borrowed from a container's mounts */
+		char *path;         /* owned */
+		int fd;             /* owned */
+		bool read_only, qcow2, device;
+	} * disks;
+	size_t disk_count;
 };
 /* Task, mutex held: those that the pod's sandbox does not have yet. */
 int pod_shares_open(struct pod *pod, struct pod_shares *ret, struct error *err);

@@ -217,7 +217,8 @@ static int fill_volume(struct volume *v, const struct image *image, const char *
 }
 
 static int make_volume(struct engine *engine, struct container_spec *spec, struct spec_mount *m,
-		       const struct image *image, struct error *err)
+		       const struct image *image, enum sandbox_isolation isolation,
+		       struct error *err)
 {
 	autojson json_t *options = spec_pairs_to_json(m->driver_options);
 	autojson json_t *labels = spec_pairs_to_json(m->labels);
@@ -248,7 +249,17 @@ static int make_volume(struct engine *engine, struct container_spec *spec, struc
 	}
 	if (created)
 		engine_volume_event(engine, v, "create", NULL);
-	if (m->no_copy || (m->subpath && *m->subpath))
+	m->disk = volume_is_disk(v, NULL);
+	if (m->disk && isolation != ISOLATION_VM)
+		return error_set(
+			err, ERROR_UNSUPPORTED,
+			"volume %s is a disk, and for pods in VMs: the host does not mount "
+			"what a guest may have written",
+			m->source);
+	if (m->disk && m->subpath && *m->subpath)
+		return error_set(err, ERROR_UNSUPPORTED,
+				 "volume %s is a disk: it is mounted as a whole", m->source);
+	if (m->disk || m->no_copy || (m->subpath && *m->subpath))
 		return 0;
 	return fill_volume(v, image, m->destination, err);
 }
@@ -322,7 +333,7 @@ int container_mounts_settle(struct engine *engine, struct container_spec *spec,
 	}
 	for (size_t i = 0; i < spec->mount_count && r == 0; i++)
 		if (spec->mounts[i].type == MOUNT_VOLUME)
-			r = make_volume(engine, spec, &spec->mounts[i], image, err);
+			r = make_volume(engine, spec, &spec->mounts[i], image, isolation, err);
 	if (r == 0)
 		sort_mounts(spec);
 	/* Clients take "not found" for a missing image, and pull. */

@@ -6,6 +6,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "hyperd/pod/pod_file_reader.h"
+#include "hyperd/pod/spec_fields.h"
 
 /* ------------------------------------------------------------------ files */
 
@@ -259,7 +260,8 @@ int pod_file_read_pod_files(struct pod_file_reader *rd, const json_t *value, voi
 /* ------------------------------------------------------------------ volumes */
 
 struct volume_entry {
-	char *volume, *path, *source, *driver;
+	char *volume, *path, *source, *driver, *format, *file_system;
+	struct spec_pair *options;
 	bool read_only;
 };
 
@@ -269,6 +271,9 @@ static void volume_entry_done(struct volume_entry *e)
 	free(e->path);
 	free(e->source);
 	free(e->driver);
+	free(e->format);
+	free(e->file_system);
+	spec_pairs_free(e->options);
 }
 
 #define V(field_name, fn, field)                                     \
@@ -280,6 +285,9 @@ static const struct pod_file_rule pod_volume_rules[] = {
 	V("name", pod_file_read_name, volume),
 	V("source", pod_file_read_absolute, source),
 	V("driver", pod_file_read_filled_text, driver),
+	V("options", pod_file_read_pairs, options),
+	V("format", pod_file_read_filled_text, format),
+	V("fstype", pod_file_read_filled_text, file_system),
 	{ 0 },
 };
 
@@ -330,12 +338,54 @@ static const json_t *find_volume(const struct pod_file_reader *rd, const char *n
 	return NULL;
 }
 
+static int set_option(struct pod_file_reader *rd, struct spec_mount *mount, const char *key,
+		      const char *value)
+{
+	return value && spec_pairs_set(&mount->driver_options, key, value) < 0
+		       ? error_nomem(rd->err)
+		       : 0;
+}
+
+/* What the pod says of the volume NAME. With a format its source is a disk's image, else a file or
+ * directory of the host. */
+static int volume_of(struct pod_file_reader *rd, const json_t *volume, const char *name,
+		     struct spec_mount *mount)
+{
+	const char *source = pod_file_text_of(json_object_get(volume, "source"));
+	const char *format = pod_file_text_of(json_object_get(volume, "format"));
+	const char *driver = pod_file_text_of(json_object_get(volume, "driver")), *key;
+	json_t *value;
+	int r = 0;
+
+	mount->type = source && !format ? MOUNT_BIND : MOUNT_VOLUME;
+	mount->source = strdup(mount->type == MOUNT_BIND ? source : name);
+	if (!mount->source)
+		return error_nomem(rd->err);
+	if (mount->type == MOUNT_BIND)
+		return 0;
+	if (driver) {
+		mount->driver = strdup(driver);
+		if (!mount->driver)
+			return error_nomem(rd->err);
+	}
+	json_object_foreach(json_object_get(volume, "options"), key, value)
+		if (r == 0)
+			r = set_option(rd, mount, key, json_string_value(value));
+	if (r == 0)
+		r = set_option(rd, mount, "format", format);
+	if (r == 0)
+		r = set_option(rd, mount, "device", source);
+	if (r == 0)
+		r = set_option(rd, mount, "type",
+			       pod_file_text_of(json_object_get(volume, "fstype")));
+	return r;
+}
+
 static int read_one_volume(struct pod_file_reader *rd, const json_t *value,
 			   struct spec_mount *mount)
 {
 	__attribute__((cleanup(volume_entry_done))) struct volume_entry e = { 0 };
 	const json_t *volume;
-	const char *source, *text;
 	int r = pod_file_read_fields(rd, value, &e, container_volume_rules);
 
 	if (r < 0)
@@ -346,15 +396,9 @@ static int read_one_volume(struct pod_file_reader *rd, const json_t *value,
 	if (!volume)
 		return pod_file_wrong(rd, json_object_get(value, "volume"),
 				      "the name of one of the pod's \"volumes\"");
-	source = pod_file_text_of(json_object_get(volume, "source"));
-	mount->type = source ? MOUNT_BIND : MOUNT_VOLUME;
-	mount->source = strdup(source ? source : e.volume);
 	mount->destination = steal(e.path);
 	mount->read_only = e.read_only;
-	text = pod_file_text_of(json_object_get(volume, "driver"));
-	if (text && !source)
-		mount->driver = strdup(text);
-	return mount->source && (!text || source || mount->driver) ? 0 : error_nomem(rd->err);
+	return volume_of(rd, volume, e.volume, mount);
 }
 
 int pod_file_read_container_volumes(struct pod_file_reader *rd, const json_t *value, void *target,

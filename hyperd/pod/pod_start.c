@@ -132,6 +132,23 @@ static struct sandbox_share *share_list(const struct pod_shares *shares)
 	return list;
 }
 
+static struct sandbox_disk *disk_list(const struct pod_shares *shares)
+{
+	struct sandbox_disk *list = calloc(shares->disk_count + 1, sizeof(*list));
+
+	for (size_t i = 0; list && i < shares->disk_count; i++) {
+		const struct pod_disk *d = &shares->disks[i];
+
+		list[i] = (struct sandbox_disk){ .serial = d->serial,
+						 .path = d->path,
+						 .fd = d->fd,
+						 .read_only = d->read_only,
+						 .qcow2 = d->qcow2,
+						 .device = d->device };
+	}
+	return list;
+}
+
 static int add_shares(struct pod *pod, const struct pod_shares *shares, struct error *err)
 {
 	autofree struct sandbox_share *list = share_list(shares);
@@ -157,6 +174,7 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 			 const char *user_network, struct error *err)
 {
 	autofree struct sandbox_share *list = share_list(shares);
+	autofree struct sandbox_disk *disks = disk_list(shares);
 	autofree char *storage = engine_pod_path(pod->engine, pod->id, "storage");
 	struct sandbox_config config = {
 		.id = pod->id,
@@ -172,13 +190,15 @@ static int begin_sandbox(struct pod *pod, const struct layer_list *layers,
 		.layer_count = layers->count,
 		.shares = list,
 		.share_count = shares->count,
+		.disks = disks,
+		.disk_count = shares->disk_count,
 		.prepare = prepare,
 		.prepared_owner = prepared_owner(pod),
 		.network = pod_has_card(pod),
 		.host_network = pod_has_host_network(pod),
 		.user_network = user_network,
 	};
-	int r = storage && list ? prepare_storage(pod, storage, err) : error_nomem(err);
+	int r = storage && list && disks ? prepare_storage(pod, storage, err) : error_nomem(err);
 
 	pod->sandbox_dead = pod->set_up = false;
 	if (r == 0)

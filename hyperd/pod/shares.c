@@ -3,7 +3,9 @@
  * drivers, and each bind or volume becomes a detached mount that the sandbox gets as a descriptor.
  * Shares are named after container and position, so that both sides find them again.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "hyperd/pod/arena.h"
 #include "hyperd/pod/internal.h"
@@ -78,7 +80,7 @@ bool pod_has_shares(const struct pod *pod)
 
 	list_for_each_entry(c, &pod->containers, pod_node) {
 		for (size_t i = 0; i < c->spec->mount_count; i++)
-			if (c->spec->mounts[i].type != MOUNT_TMPFS)
+			if (c->spec->mounts[i].type != MOUNT_TMPFS && !c->spec->mounts[i].disk)
 				return true;
 	}
 	return false;
@@ -92,6 +94,99 @@ static bool has_share(const struct container *c, size_t i)
 	return c->pod->sandbox && sandbox_has_share(c->pod->sandbox, name);
 }
 
+/* ------------------------------------------------------------------ disks */
+
+/* What the guest finds it by: the same for a name at each start, and at most 20 bytes. */
+static void disk_serial(const char *volume, char serial[21])
+{
+	uint64_t hash = 14695981039346656037u;
+
+	for (const char *p = volume; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+	snprintf(serial, 21, "vol-%016llx", (unsigned long long)hash);
+}
+
+/* Mounted writable by one container, it is writable; a file system has one opinion of itself. */
+static bool wanted_writable(const struct pod *pod, const char *volume)
+{
+	struct container *c;
+
+	list_for_each_entry(c, &pod->containers, pod_node) {
+		for (size_t i = 0; i < c->spec->mount_count; i++)
+			if (c->spec->mounts[i].disk && !c->spec->mounts[i].read_only &&
+			    str_equal(c->spec->mounts[i].source, volume))
+				return true;
+	}
+	return false;
+}
+
+static int open_disk(struct container *c, const struct spec_mount *m, struct pod_shares *shares,
+		     struct error *err)
+{
+	struct pod_disk *disk = &shares->disks[shares->disk_count];
+	autoptr(volume_unref) struct volume *v = NULL;
+	struct volume_disk kind = { 0 };
+	const char *path;
+	struct stat st;
+	int r;
+
+	for (size_t i = 0; i < shares->disk_count; i++)
+		if (str_equal(shares->disks[i].volume, m->source))
+			return 0;
+	disk_serial(m->source, disk->serial);
+	if (c->pod->sandbox && sandbox_has_share(c->pod->sandbox, disk->serial))
+		return 0;
+	if (c->pod->sandbox)
+		return error_set(
+			err, ERROR_CONFLICT,
+			"volume %s is a disk, and a VM gets disks only when it is started: "
+			"stop the pod and start it again",
+			m->source);
+	r = source_path(c, m, &path, &v, err);
+	if (r < 0)
+		return r;
+	volume_is_disk(v, &kind);
+	disk->volume = m->source;
+	disk->read_only = !wanted_writable(c->pod, m->source);
+	disk->qcow2 = kind.qcow2;
+	disk->fd = open(path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	if (disk->fd < 0)
+		return error_errno(err, errno, "volume %s: '%s'", m->source, path);
+	shares->disk_count++;
+	disk->device = fstat(disk->fd, &st) == 0 && S_ISBLK(st.st_mode);
+	disk->path = strdup(path);
+	mount_event(c, m, v);
+	return disk->path ? 0 : error_nomem(err);
+}
+
+/* As the agent mounts it: the guest's kernel looks at the file system, nobody else. */
+static Hyper__Mount *disk_request(struct arena *arena, const struct container *c,
+				  const struct spec_mount *m)
+{
+	Hyper__Mount *mount = arena_message(arena, Hyper__Mount, HYPER__MOUNT__INIT);
+	autoptr(volume_unref) struct volume *v = NULL;
+	struct volume_disk kind = { .file_system = "ext4", .options = "" };
+	autostrv char **words = NULL;
+	char serial[21];
+
+	if (c->engine->volumes && volume_get_known(c->engine->volumes, m->source, &v))
+		volume_is_disk(v, &kind);
+	disk_serial(m->source, serial);
+	words = strv_split(kind.options, ',');
+	mount->destination = m->destination;
+	mount->type = arena_text(arena, kind.file_system);
+	mount->source = arena_text(arena, serial);
+	mount->options = arena_alloc(arena, (strv_len(words) + 2) * sizeof(char *));
+	strv_for_each(word, words)
+		if (**word)
+			mount->options[mount->n_options++] = arena_text(arena, *word);
+	if (m->read_only)
+		mount->options[mount->n_options++] = (char *)"ro";
+	return mount;
+}
+
+/* ------------------------------------------------------------------ all of a pod's */
+
 int pod_shares_open(struct pod *pod, struct pod_shares *ret, struct error *err)
 {
 	struct container *c;
@@ -102,13 +197,22 @@ int pod_shares_open(struct pod *pod, struct pod_shares *ret, struct error *err)
 	list_for_each_entry(c, &pod->containers, pod_node)
 		n += c->spec->mount_count;
 	ret->items = calloc(n + 1, sizeof(*ret->items));
-	if (!ret->items)
+	ret->disks = calloc(n + 1, sizeof(*ret->disks));
+	if (!ret->items || !ret->disks) {
+		pod_shares_done(ret);
 		return error_nomem(err);
+	}
 	list_for_each_entry(c, &pod->containers, pod_node) {
-		for (size_t i = 0; i < c->spec->mount_count && r == 0; i++)
-			if (c->spec->mounts[i].type != MOUNT_TMPFS && !c->removing &&
-			    !has_share(c, i))
+		for (size_t i = 0; i < c->spec->mount_count && r == 0; i++) {
+			const struct spec_mount *m = &c->spec->mounts[i];
+
+			if (m->type == MOUNT_TMPFS || c->removing)
+				continue;
+			if (m->disk)
+				r = open_disk(c, m, ret, err);
+			else if (!has_share(c, i))
 				r = open_share(c, i, ret, err);
+		}
 	}
 	if (r < 0)
 		pod_shares_done(ret);
@@ -119,7 +223,12 @@ void pod_shares_done(struct pod_shares *shares)
 {
 	for (size_t i = 0; i < shares->count; i++)
 		close(shares->items[i].fd);
+	for (size_t i = 0; i < shares->disk_count; i++) {
+		close(shares->disks[i].fd);
+		free(shares->disks[i].path);
+	}
 	free(shares->items);
+	free(shares->disks);
 	*shares = (struct pod_shares){ 0 };
 }
 
@@ -163,6 +272,8 @@ Hyper__Mount *share_request(struct arena *arena, const struct container *c, size
 	const struct spec_mount *m = &c->spec->mounts[i];
 	char name[SHARE_NAME_BYTES], source[sizeof(SHARES_DIR) + SHARE_NAME_BYTES + 1];
 
+	if (m->disk)
+		return disk_request(arena, c, m);
 	share_name(c, i, name);
 	snprintf(source, sizeof(source), SHARES_DIR "/%s", name);
 	mount->destination = m->destination;

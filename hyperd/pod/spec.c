@@ -40,6 +40,7 @@ static const struct spec_field mount_fields[] = {
 	FIELD(spec_mount, "driverOptions", FIELD_PAIRS, driver_options),
 	FIELD(spec_mount, "labels", FIELD_PAIRS, labels),
 	FIELD(spec_mount, "subpath", FIELD_STRING, subpath),
+	FIELD(spec_mount, "disk", FIELD_BOOL, disk),
 	FIELD(spec_mount, "noCopy", FIELD_BOOL, no_copy),
 	FIELD(spec_mount, "anonymous", FIELD_BOOL, anonymous),
 	FIELD(spec_mount, "imagePath", FIELD_BOOL, image_path),

@@ -53,6 +53,7 @@ struct spec_mount {
 	char *driver;                              /* NULL: local */
 	struct spec_pair *driver_options, *labels; /* of the volume */
 	char *subpath;                             /* what of the volume is mounted */
+	bool disk;                                 /* it is a disk that the VM mounts */
 	bool no_copy;                              /* without the image's content */
 	bool anonymous;  /* made for this container: removed with it by rm -v and --rm */
 	bool image_path; /* asked for by a VOLUME or Config.Volumes: gives way to any other mount */

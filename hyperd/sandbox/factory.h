@@ -202,7 +202,9 @@ struct machine_options {
 	int state_fd;
 	const struct sandbox_share *shares; /* borrowed */
 	size_t share_count;
-	const char *user_network; /* borrowed, may be NULL */
+	const char *user_network;         /* borrowed, may be NULL */
+	const struct sandbox_disk *disks; /* borrowed */
+	size_t disk_count;
 	uint64_t deadline_ms;
 	const struct agent_events *agent_events;
 	const struct vm_events *vm_events;

@@ -126,7 +126,7 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 {
 	struct cgroup_limits limits = { .memory_bytes = o->shape->memory_bytes + VMM_MEMORY_BYTES,
 					.pids = VMM_MAX_TASKS };
-	struct vm_disk disks[1 + o->shape->on_disk_count];
+	struct vm_disk disks[1 + o->shape->on_disk_count + o->disk_count];
 	char serials[1 + o->shape->on_disk_count][21];
 	struct hypervisor *hypervisor = o->shape->hypervisor;
 	struct vm_share shares[o->share_count + 1];
@@ -143,6 +143,13 @@ int machine_start(struct sandbox_factory *factory, const struct machine_options 
 	for (size_t i = 0; i < o->share_count; i++)
 		shares[i] = (struct vm_share){ o->shares[i].name, o->shares[i].fd,
 					       o->shares[i].is_directory };
+	for (size_t i = 0; i < o->disk_count; i++)
+		disks[config.disk_count++] = (struct vm_disk){ .fd = o->disks[i].fd,
+							       .path = o->disks[i].path,
+							       .serial = o->disks[i].serial,
+							       .read_only = o->disks[i].read_only,
+							       .qcow2 = o->disks[i].qcow2,
+							       .device = o->disks[i].device };
 	config.shares = shares;
 	config.share_count = o->share_count;
 	config.user_network = o->user_network;

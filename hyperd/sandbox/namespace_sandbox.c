@@ -338,7 +338,11 @@ static int ns_start(struct sandbox *s, const struct sandbox_config *config, stru
 	struct cgroup_limits limits = { .memory_bytes = config->memory_bytes,
 					.cpu_milli = config->vcpus * 1000ull };
 	struct groups groups = { 0 };
-	int r = seal_program(s->factory, err);
+	int r = config->disk_count
+			? error_set(err, ERROR_UNSUPPORTED,
+				    "volumes that are disks are for pods in VMs: the host does not "
+				    "mount what a guest may have written")
+			: seal_program(s->factory, err);
 
 	if (r == 0)
 		r = place_new(s->factory, s->id, false, true, &limits, &s->machine.place, err);

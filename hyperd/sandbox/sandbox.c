@@ -204,6 +204,9 @@ int sandbox_start(struct sandbox_factory *factory, const struct sandbox_config *
 		return error_nomem(err);
 	list_append(&factory->sandboxes, &s->node);
 	r = remember_shares(s, config->shares, config->share_count, err);
+	for (size_t i = 0; i < config->disk_count && r == 0; i++)
+		if (strv_add(&s->shares, config->disks[i].serial) < 0)
+			r = error_nomem(err);
 	if (r < 0) {
 		sandbox_free(s);
 		return r;

@@ -48,6 +48,14 @@ struct sandbox_share {
 	bool is_directory;
 };
 
+/* A disk that a pod's containers mount by its serial number (wire: Mount.source). VMs only. */
+struct sandbox_disk {
+	const char *serial; /* at most 20 bytes of [A-Za-z0-9-] */
+	const char *path;
+	int fd; /* borrowed; O_RDONLY when read_only */
+	bool read_only, qcow2, device;
+};
+
 struct sandbox_factory_config {
 	const char *data_root, *run_root; /* absolute; sub-directories are the factory's */
 	const char *kernel, *initramfs;   /* guest kernel (ELF) and initramfs */
@@ -93,6 +101,9 @@ struct sandbox_config {
 	bool network, host_network;
 	const char
 		*user_network; /* what QEMU's own stack plays (hypervisor.h); NULL: its defaults */
+	/* A machine with disks of its own is booted: no template has them. */
+	const struct sandbox_disk *disks;
+	size_t disk_count;
 	/* What a container made ahead in the pod's template is like (wire:
 	 * ContainerCreate.prepare); or NULL. Borrowed for the start. */
 	const Hyper__ContainerCreate *prepare;
@@ -162,6 +173,7 @@ int sandbox_add_layers(struct sandbox *sandbox, const struct sandbox_layer *laye
  */
 int sandbox_add_shares(struct sandbox *sandbox, const struct sandbox_share *shares, size_t count,
 		       struct error *err);
+/* Also disks, by their serial numbers; they are there from the start on. */
 bool sandbox_has_share(const struct sandbox *sandbox, const char *name);
 
 /* Task: stops and continues the vCPUs (VM), or freezes the pod's cgroup. */

@@ -56,6 +56,7 @@ static size_t disks_wanted(const struct sandbox *s, const struct sandbox_config 
 		config->transport != TRANSPORT_AUTO ? config->transport : s->factory->transport;
 	unsigned max = shape->hypervisor->driver->max_disks(shape->machine);
 
+	max -= config->disk_count < max ? (unsigned)config->disk_count : max;
 	if (transport == TRANSPORT_SERIAL)
 		return 0;
 	if (transport == TRANSPORT_AUTO && bytes <= SERIAL_MAX_BYTES)
@@ -156,6 +157,8 @@ static void start_options(struct sandbox *s, const struct sandbox_config *config
 		.state_fd = -1,
 		.shares = config->shares,
 		.share_count = config->share_count,
+		.disks = config->disks,
+		.disk_count = config->disk_count,
 		.agent_events = &sandbox_agent_events,
 		.vm_events = &sandbox_vm_events,
 		.owner = s,
@@ -262,7 +265,7 @@ static int start_with(struct sandbox *s, const struct sandbox_config *config,
 	bool built = false;
 	int r = 0;
 
-	if (!shape->hypervisor->driver->features[HYPERVISOR_TEMPLATES])
+	if (config->disk_count || !shape->hypervisor->driver->features[HYPERVISOR_TEMPLATES])
 		return start_cold(s, config, shape,
 				  last_resort ? BOOT_DEADLINE_MS : KVM_BOOT_DEADLINE_MS, err);
 	for (int attempt = 0; attempt < TEMPLATE_ATTEMPTS; attempt++) {
@@ -321,6 +324,24 @@ static enum vm_network network_of(const struct sandbox_factory *factory,
 	return factory->tap_prefix ? VM_NETWORK_TAP : VM_NETWORK_NONE;
 }
 
+static int check_disks(const struct sandbox_config *config, const struct shape *shape,
+		       struct error *err)
+{
+	const struct hypervisor_driver *driver = shape->hypervisor->driver;
+	unsigned max = driver->max_disks(shape->machine);
+
+	if (config->disk_count > max)
+		return error_set(err, ERROR_LIMIT,
+				 "a %s machine has room for %u disks, and %zu are wanted",
+				 shape->machine, max, config->disk_count);
+	for (size_t i = 0; i < config->disk_count; i++)
+		if (config->disks[i].qcow2 && !driver->features[HYPERVISOR_QCOW2])
+			return error_set(err, ERROR_UNSUPPORTED,
+					 "'%s': the hypervisor driver \"%s\" knows raw disks only",
+					 config->disks[i].path, driver->name);
+	return 0;
+}
+
 static int vm_start(struct sandbox *s, const struct sandbox_config *config, struct error *err)
 {
 	struct sandbox_factory *factory = s->factory;
@@ -341,8 +362,12 @@ static int vm_start(struct sandbox *s, const struct sandbox_config *config, stru
 				 "files of the host to its guests",
 				 hypervisor->driver->name);
 	r = wanted_init(&w, s, config, hypervisor, err);
-	if (r < 0)
+	if (r == 0)
+		r = check_disks(config, &w.shape, err);
+	if (r < 0) {
+		free(w.layers);
 		return r;
+	}
 	w.shape.disk_mounted = !(config->storage_existing && disk_exists(s));
 	w.shape.prepare = config->prepare;
 	w.shape.network = network_of(factory, hypervisor, config);

@@ -50,6 +50,10 @@ struct volume_driver {
 
 extern const struct volume_driver local_driver, plugin_driver;
 
+/* disk.c */
+char *volume_disk_path(const struct volume *volume); /* the caller's */
+int volume_disk_create(struct volume *volume, struct error *err);
+
 /* local.c: what a volume's directory is called, and whether something is mounted on it. */
 char *local_mountpoint(const struct volume_store *volumes, const char *name);
 int local_mounted(const struct volume *volume);

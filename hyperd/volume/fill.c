@@ -59,7 +59,7 @@ int volume_fill(struct volume *v, char *const *layers, const char *path, struct 
 
 	if (strv_len(layers) > LAYERS_MAX)
 		return error_set(err, ERROR_LIMIT, "%zu layers are too many", strv_len(layers));
-	if (!strv_len(layers) || !*v->mountpoint ||
+	if (!strv_len(layers) || !*v->mountpoint || volume_is_disk(v, NULL) ||
 	    job_run(v->store->jobs, look_empty, v->mountpoint) < 0)
 		return 0;
 	r = add_fd(&fds, v->mountpoint, O_RDONLY, err);

@@ -16,7 +16,7 @@
 #include "base/str.h"
 #include "hyperd/volume/driver.h"
 
-static const char *const known_options[] = { "type", "device", "o" };
+static const char *const known_options[] = { "type", "device", "o", "format", "size" };
 
 char *local_mountpoint(const struct volume_store *volumes, const char *name)
 {
@@ -32,7 +32,8 @@ static const char *option(const struct volume *v, const char *key)
 
 static bool has_mount(const struct volume *v)
 {
-	return *option(v, "type") || *option(v, "device") || *option(v, "o");
+	return !volume_is_disk(v, NULL) &&
+	       (*option(v, "type") || *option(v, "device") || *option(v, "o"));
 }
 
 int local_mounted(const struct volume *v)
@@ -100,7 +101,7 @@ static int check_options(const struct volume *v, struct error *err)
 
 		for (size_t i = 0; i < ARRAY_SIZE(known_options); i++)
 			known |= strcmp(key, known_options[i]) == 0;
-		if (!known && strcmp(key, "size") == 0)
+		if (strcmp(key, "size") == 0 && !volume_is_disk(v, NULL))
 			return error_set(err, ERROR_UNSUPPORTED,
 					 "create %s: option \"size\" needs a file system with "
 					 "quotas, which the local driver does not use",
@@ -108,13 +109,13 @@ static int check_options(const struct volume *v, struct error *err)
 		if (!known)
 			return error_set(err, ERROR_INVALID,
 					 "create %s: invalid option: \"%.64s\" (the local driver "
-					 "knows type, device and o)",
+					 "knows type, device, o; format and size)",
 					 v->name, key);
 	}
 	if (has_mount(v) && !*option(v, "device"))
 		return error_set(err, ERROR_INVALID, "create %s: missing device in volume options",
 				 v->name);
-	if (*option(v, "device") && !*option(v, "type"))
+	if (has_mount(v) && !*option(v, "type"))
 		return error_set(err, ERROR_INVALID, "create %s: missing type in volume options",
 				 v->name);
 	return 0;
@@ -208,6 +209,13 @@ static int local_create(struct volume *v, struct error *err)
 		return r;
 	local_mount_done(&m);
 	r = file_make_dirs(AT_FDCWD, dir, 0711, err);
+	if (r == 0 && volume_is_disk(v, NULL)) {
+		r = volume_disk_create(v, err);
+		/* Only when nothing is in it. */
+		if (r < 0)
+			rmdir(dir);
+		return r;
+	}
 	/* For whoever finds the way to it: what is in it has owners and modes of its own. */
 	return r < 0 ? r : file_make_dirs(AT_FDCWD, v->mountpoint, 0755, err);
 }
@@ -248,6 +256,12 @@ static int local_mount(struct volume *v, const char *user, bool first, struct er
 	struct local_mount m;
 	int r;
 
+	if (volume_is_disk(v, NULL) && !first)
+		return error_set(err, ERROR_CONFLICT,
+				 "volume %s is a disk, and another pod has it: only one can",
+				 v->name);
+	if (volume_is_disk(v, NULL))
+		return 0;
 	/* Somebody may have deleted it by hand. */
 	if (!local_mounted(v)) {
 		r = local_create(v, err);

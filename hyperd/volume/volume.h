@@ -87,6 +87,17 @@ void volume_adopt(struct volume *volume, const char *user);
 /* Task: USER's use is over; logs what goes wrong. */
 void volume_unmount(struct volume *volume, const char *user);
 
+/*
+ * A volume that is a disk (local driver, option "format"): a VM mounts it, one pod at a time, and
+ * the host never does. volume_mount() says where its image is.
+ */
+struct volume_disk {
+	bool qcow2;
+	const char *file_system, *options; /* "ext4"; mount(8) words, "" when there are none */
+};
+/* False when it is none. Strings are the volume's. */
+bool volume_is_disk(const struct volume *volume, struct volume_disk *ret);
+
 /* Task: bytes on disk; -1 when only its driver knows. */
 int volume_usage(struct volume *volume, int64_t *ret_bytes, struct error *err);
 

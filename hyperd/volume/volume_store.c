@@ -67,8 +67,10 @@ struct volume *volume_new(struct volume_store *volumes, const char *name, const 
 	v->driver = driver_of(driver);
 	v->plugin = plugin ? plugin_ref(plugin) : NULL;
 	v->name = strdup(name);
-	v->mountpoint = v->driver == &local_driver ? local_mountpoint(volumes, name) : strdup("");
 	v->options = copy_object(options);
+	v->mountpoint = v->driver != &local_driver ? strdup("")
+			: volume_is_disk(v, NULL)  ? volume_disk_path(v)
+						   : local_mountpoint(volumes, name);
 	v->labels = copy_object(labels);
 	list_init(&v->node);
 	list_init(&v->users);
@@ -581,7 +583,8 @@ int volume_usage(struct volume *v, int64_t *ret_bytes, struct error *err)
 	int r;
 
 	*ret_bytes = -1;
-	if (v->driver != &local_driver || json_object_size(v->options))
+	if (v->driver != &local_driver ||
+	    (json_object_size(v->options) && !json_object_get(v->options, "format")))
 		return 0;
 	job.path = v->mountpoint;
 	r = job_run(v->store->jobs, usage_job, &job);

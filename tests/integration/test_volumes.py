@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -273,16 +274,64 @@ def test_a_killed_daemon_finds_its_volumes_again(new_daemon, isolation):
 
 
 def test_what_was_synced_survives_the_death_of_its_vm(daemon, shared):
-    script = ("echo > /log; echo > /s/log; echo > /v/log; i=0; while :; do i=$((i+1)); for f in /s/log /v/log /log; do echo $i >> $f; sync $f; done; "
+    script = ("for f in /s /v /b /; do echo > $f/log; done; i=0; while :; do i=$((i+1)); for f in /s /v /b /; do echo $i >> $f/log; sync $f/log; done; "
               "echo $i; done")
-    daemon.docker("run", "-d", "--name", "writer", "--isolation", "vm", "-v", f"{shared}:/s", "-v", "kept:/v", "busybox", "sh", "-c", script)
+    daemon.docker("volume", "create", "-o", "format=raw", "-o", "size=32m", "block")
+    daemon.docker("run", "-d", "--name", "writer", "--isolation", "vm", "-v", f"{shared}:/s", "-v", "kept:/v", "-v", "block:/b", "busybox", "sh", "-c", script)
     eventually(lambda: len(daemon.docker("logs", "writer").stdout.split()) >= 20)
     (pid,) = [p for p, c in daemon.traces.processes().items() if "qemu-system" in c]
     os.kill(pid, 9)
     eventually(lambda: json.loads(daemon.docker("inspect", "writer").stdout)[0]["State"]["Status"] == "exited")
     said = int(daemon.docker("logs", "writer").stdout.split()[-1])
     volume = json.loads(daemon.docker("volume", "inspect", "kept").stdout)[0]["Mountpoint"]
+    block = daemon.docker("run", "--rm", "--isolation", "vm", "-v", "block:/b", "busybox", "cat", "/b/log").stdout
     daemon.docker("cp", "writer:/log", shared / "from-disk")
-    for path in (shared / "log", pathlib.Path(volume) / "log", shared / "from-disk"):
-        lines = [int(line) for line in path.read_text().split()]
-        assert lines[:said] == list(range(1, said + 1)), path
+    texts = [path.read_text() for path in (shared / "log", pathlib.Path(volume) / "log", shared / "from-disk")]
+    for text in (*texts, block):
+        assert [int(line) for line in text.split()][:said] == list(range(1, said + 1))
+    daemon.docker("rm", "writer")
+    daemon.docker("volume", "rm", "kept", "block")
+
+
+def test_volumes_that_are_disks(daemon, tmp_path):
+    def run(*args, **options):
+        return daemon.docker("run", "--rm", "--isolation", "vm", *args, **options)
+
+    daemon.docker("volume", "create", "-o", "format=raw", "-o", "size=32m", "made")
+    out = run("-v", "made:/d", "busybox", "sh", "-c", "grep -c ' /d ext4 rw' /proc/mounts; mkfifo /d/fifo; echo one > /d/f").stdout
+    assert out == "1\n"
+    assert "Read-only" in run("-v", "made:/d:ro", "busybox", "sh", "-c", "cat /d/f; touch /d/x", check=False).stderr
+    # One pod at a time, and none without a VM.
+    daemon.docker("run", "-d", "--name", "holder", "--isolation", "vm", "-v", "made:/d", "busybox", "sleep", "1000")
+    taken = run("-v", "made:/d", "busybox", "true", check=False)
+    assert taken.returncode != 0 and "only one can" in taken.stderr
+    refused = daemon.docker("create", "--isolation", "namespace", "-v", "made:/d", "busybox", "true", check=False)
+    assert "for pods in VMs" in refused.stderr
+    daemon.docker("restart", "-t", "0", "holder")
+    assert daemon.docker("exec", "holder", "cat", "/d/f").stdout == "one\n"
+    daemon.docker("rm", "-f", "holder")
+    raw, qcow2, built_on = tmp_path / "raw", tmp_path / "qcow2", tmp_path / "built-on"
+    with open(raw, "wb") as image:
+        image.truncate(32 << 20)
+    for options, status in (({"format": "vdi", "size": "10m"}, 400), ({"format": "raw"}, 400), ({"format": "raw", "size": "1k"}, 400),
+                            ({"format": "qcow2", "device": str(raw)}, 400), ({"format": "raw", "device": "/no/such"}, 400),
+                            ({"format": "raw", "device": "/dev/null"}, 400), ({"format": "qcow2", "size": "10m"}, 501)):
+        assert daemon.request("POST", "/volumes/create", {"Name": "bad", "DriverOpts": options}).status == status, options
+    if not shutil.which("qemu-img"):
+        pytest.skip("needs qemu-img")
+    subprocess.run(["mkfs.ext4", "-q", "-F", raw], check=True)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", qcow2, built_on], check=True)
+    refused = daemon.request("POST", "/volumes/create", {"Name": "bad", "DriverOpts": {"format": "qcow2", "device": str(built_on)}})
+    assert refused.status == 501 and "built on another file" in refused.message
+    pod = {"name": "disks", "isolation": "vm", "volumes": [{"name": "quick", "source": str(qcow2), "format": "qcow2"}],
+           "containers": [{"name": "one", "image": "busybox", "command": ["sh", "-c", "dd if=/dev/urandom of=/q/f bs=1M count=8; sync; sleep 1000"],
+                           "volumes": [{"volume": "quick", "path": "/q"}]},
+                          {"name": "two", "image": "busybox", "command": ["sleep", "1000"], "volumes": [{"volume": "quick", "path": "/same"}]}]}
+    answer = daemon.request("POST", "/hyper/v1/pods", pod)
+    assert answer.status == 201 and daemon.request("POST", "/hyper/v1/pods/disks/start").status == 204, answer.body
+    eventually(lambda: daemon.docker("exec", "disks-two", "stat", "-c", "%s", "/same/f", check=False).stdout == "8388608\n")
+    assert daemon.request("DELETE", "/hyper/v1/pods/disks?force=1").status == 204
+    subprocess.run(["qemu-img", "check", "-q", qcow2], check=True)
+    daemon.docker("volume", "rm", "made", "quick")
+    assert qcow2.exists()

@@ -115,11 +115,11 @@ static void add_disk(struct arguments *a, const struct vm_config *c, const struc
 
 	add(a, "-add-fd", "fd=%d,set=%zu", fd, i + 1);
 	add(a, "-blockdev",
-	    "driver=file,node-name=file%zu,filename=/dev/fdset/%zu,locking=off,read-only=%s,"
+	    "driver=%s,node-name=file%zu,filename=/dev/fdset/%zu,locking=off,read-only=%s,"
 	    "discard=unmap,cache.direct=off",
-	    i, i + 1, disk->read_only ? "on" : "off");
-	add(a, "-blockdev", "driver=raw,node-name=disk%zu,file=file%zu,read-only=%s,discard=unmap",
-	    i, i, disk->read_only ? "on" : "off");
+	    disk->device ? "host_device" : "file", i, i + 1, disk->read_only ? "on" : "off");
+	add(a, "-blockdev", "driver=%s,node-name=disk%zu,file=file%zu,read-only=%s,discard=unmap",
+	    disk->qcow2 ? "qcow2" : "raw", i, i, disk->read_only ? "on" : "off");
 	add(a, "-device", "virtio-blk-%s,drive=disk%zu,serial=%s,num-queues=1", m->suffix, i,
 	    disk->serial);
 }

@@ -236,6 +236,7 @@ const struct hypervisor_driver qemu_driver = {
 		[HYPERVISOR_CONSOLE] = true,
 		[HYPERVISOR_DISKS] = true,
 		[HYPERVISOR_NETWORK] = true,
+		[HYPERVISOR_QCOW2] = true,
 		[HYPERVISOR_FILE_SHARING] = true,
 		[HYPERVISOR_CONFINED] = true,
 	},
