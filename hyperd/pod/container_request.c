@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "hyperd/pod/arena.h"
+#include "hyperd/pod/devices.h"
 #include "hyperd/pod/internal.h"
 #include "hyperd/pod/oci_defaults.h"
 
@@ -421,6 +422,7 @@ Hyper__ContainerCreate *container_request(struct arena *arena, struct container 
 	add_mounts(arena, create, c);
 	add_paths(arena, create, spec);
 	oci_devices(arena, create, spec->privileged);
+	devices_add(arena, create, c);
 	create->limits = limits_request(arena, &spec->resources);
 	add_sysctls(arena, &create->sysctls, &create->n_sysctls, spec->sysctls);
 	create->resolv_conf = resolv_conf(arena, c);

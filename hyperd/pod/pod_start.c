@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "hyperd/pod/arena.h"
+#include "hyperd/pod/devices.h"
 #include "hyperd/pod/internal.h"
 
 /* A VM that was not told its memory gets the default unless its containers need more; few sizes,
@@ -459,8 +460,10 @@ static int run_burst(struct burst *burst, struct container **containers, size_t 
 
 static int prepare_container(struct container *c, struct error *err)
 {
-	int r = container_open_log(c, err);
+	int r = devices_check(c, err);
 
+	if (r == 0)
+		r = container_open_log(c, err);
 	if (r == 0)
 		r = log_begin(c->log, err);
 	if (r < 0)

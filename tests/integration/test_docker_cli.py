@@ -54,6 +54,18 @@ def test_environment_user_directory_hostname(docker):
     assert result.stdout == "b c\nuser\n/tmp\nsomewhere\n"
 
 
+def test_devices(docker, isolation):
+    result = docker("run", "--rm", "--device", "/dev/zero:/dev/nothing:r", "busybox", "sh", "-c",
+                    "head -c 3 /dev/nothing | od -An -tx1")
+    assert result.stdout.split() == ["00", "00", "00"], result.stderr
+    for device, word in (("/dev/no-such", "No such file"), ("/etc/passwd", "not a device")):
+        refused = docker("run", "--rm", "--device", device, "busybox", "true", check=False)
+        assert refused.returncode == 125 and word in refused.stderr, refused.stderr
+    other = docker("run", "--rm", "--device", "/dev/fuse", "busybox", "ls", "/dev/fuse", check=False)
+    if isolation == "vm":
+        assert other.returncode == 125 and "isolation" in other.stderr
+
+
 def test_detached_logs_wait_remove(docker):
     name = docker("run", "-d", "--name", "web", "--label", "a=b", "busybox", "sh", "-c",
                   "echo one; echo two >&2; exit 3").stdout.strip()
