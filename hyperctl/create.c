@@ -27,7 +27,7 @@ static int create_main(struct ctl *ctl, const void *given, char **args, struct e
 			puts(id);
 		return r;
 	}
-	r = pod_create(&ctl->client, o->file, &o->container, &pod, err);
+	r = pod_create(&ctl->client, o->file, &o->container, o->container.remove, &pod, err);
 	if (r == 0)
 		puts(json_string_value(json_object_get(pod, "Id")) ?: "");
 	return r;

@@ -27,7 +27,8 @@ struct pod_session {
 };
 
 int pod_create(const struct client *client, const char *file,
-	       const struct container_options *options, json_t **ret, struct error *err)
+	       const struct container_options *options, bool remove, json_t **ret,
+	       struct error *err)
 {
 	autoptr(response_free) struct response *response = NULL;
 	autostr struct str query = STR_INIT;
@@ -48,6 +49,8 @@ int pod_create(const struct client *client, const char *file,
 	query_add(&query, "hypervisor", options->hypervisor);
 	query_add(&query, "machine", options->machine);
 	query_add(&query, "transport", options->transport);
+	if (remove)
+		query_add(&query, "rm", "1");
 	if (options->vcpus)
 		query_addf(&query, "vcpus", "%lld", options->vcpus);
 	if (options->memory_bytes)
@@ -281,7 +284,7 @@ static int run(struct pod_session *session, struct error *err)
 	return r;
 }
 
-/* --rm: a pod has no such property of its own, so that whoever ran it removes it. */
+/* --rm of a pod in the foreground: whoever ran it removes it, when all it says has been read. */
 static void remove_pod(struct pod_session *session)
 {
 	struct error err = { 0 };
@@ -297,16 +300,13 @@ int pod_run(struct ctl *ctl, const struct run_options *options, struct error *er
 	struct pod_session session = { .client = &ctl->client, .options = options };
 	int r;
 
-	if (options->container.remove && options->detach)
-		return error_set(err, ERROR_INVALID,
-				 "a pod in the background cannot be removed at its end: leave out "
-				 "--rm or -d");
 	timing_begin(&session.timing, &ctl->client, options->timing);
-	r = pod_create(&ctl->client, options->file, &options->container, &session.pod, err);
+	r = pod_create(&ctl->client, options->file, &options->container,
+		       options->container.remove && options->detach, &session.pod, err);
 	if (r == 0) {
 		r = run(&session, err);
 		timing_print(&session.timing);
-		if (options->container.remove && session.path)
+		if (options->container.remove && session.path && (r < 0 || !options->detach))
 			remove_pod(&session);
 	}
 	session_done(&session);

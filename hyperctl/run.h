@@ -11,9 +11,10 @@ struct run_options {
 
 /*
  * Creates the pod of FILE ("-": standard input) and prints nothing. *ret is the daemon's answer:
- * Id, Name, Containers.
+ * Id, Name, Containers. REMOVE: the daemon removes it when it has ended.
  */
 int pod_create(const struct client *client, const char *file,
-	       const struct container_options *options, json_t **ret, struct error *err);
+	       const struct container_options *options, bool remove, json_t **ret,
+	       struct error *err);
 /* Creates, starts, shows its output until it ends. The exit code. */
 int pod_run(struct ctl *ctl, const struct run_options *options, struct error *err);

@@ -293,6 +293,7 @@ static void stop_pod_task(void *arg)
 			log_warn("pod %s: %s", pod->name, err.message);
 		pod_end_sandbox(pod, SANDBOX_STOP_MS, POD_STOPPED);
 		pod_unlock(pod);
+		pod_auto_remove(pod);
 	}
 	containers_free(containers, count);
 	pod_unref(pod);

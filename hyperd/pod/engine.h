@@ -93,6 +93,8 @@ int pod_stop(struct pod *pod, int timeout_s,
 int pod_kill(struct pod *pod, int signal, struct error *err);   /* task; every container */
 int pod_pause(struct pod *pod, bool paused, struct error *err); /* task */
 int pod_remove(struct pod *pod, bool force, struct error *err); /* task */
+/* It has ended: begins its removal when that was asked for at its creation. */
+void pod_auto_remove(struct pod *pod);
 int pod_rename(struct pod *pod, const char *name, struct error *err);
 /* Task: waits until it is not running; *ret_code is the first non-zero exit code of its containers.
  */

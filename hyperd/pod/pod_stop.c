@@ -60,6 +60,7 @@ static void died_task(void *arg)
 		if (pod->sandbox && pod->sandbox_dead)
 			pod_end_sandbox(pod, 0, POD_FAILED);
 		pod_unlock(pod);
+		pod_auto_remove(pod);
 	}
 	pod_unref(pod);
 	engine_task_done(engine);
@@ -154,6 +155,29 @@ void pod_end_sandbox(struct pod *pod, uint64_t deadline_ms, enum pod_state state
 	pod_event(pod, "stop");
 }
 
+static void auto_remove_task(void *arg)
+{
+	struct pod *pod = arg;
+	struct engine *engine = pod->engine;
+	struct error err = { 0 };
+
+	/* Somebody may have started it again. */
+	if (pod_remove(pod, false, &err) < 0 && err.kind != ERROR_NOT_FOUND &&
+	    err.kind != ERROR_CONFLICT)
+		log_warn("pod %s: removing it: %s", pod->name, err.message);
+	pod_unref(pod);
+	engine_task_done(engine);
+}
+
+void pod_auto_remove(struct pod *pod)
+{
+	if (!pod->spec->auto_remove || pod->solo || pod->sandbox || pod->removed ||
+	    pod_has_live_containers(pod))
+		return;
+	if (engine_task(pod->engine, "pod-auto-remove", auto_remove_task, pod_ref(pod), NULL) < 0)
+		pod_unref(pod);
+}
+
 void pod_settle(struct pod *pod)
 {
 	const struct container *only = NULL;
@@ -169,6 +193,7 @@ void pod_settle(struct pod *pod)
 	pod_end_sandbox(pod,
 			only && (only->spec->auto_remove || only->removing) ? 0 : SANDBOX_STOP_MS,
 			pod->sandbox_dead ? POD_FAILED : POD_STOPPED);
+	pod_auto_remove(pod);
 }
 
 /* ------------------------------------------------------------------ signals */

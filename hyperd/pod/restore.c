@@ -495,6 +495,8 @@ static void apply_policies(struct restored_pod *rp)
 	restart->pod = pod_ref(pod);
 	if (n && engine_task(pod->engine, "pod-restart", start_again_task, restart, NULL) == 0)
 		return;
+	if (!n && pod->started_ns)
+		pod_auto_remove(pod);
 	containers_free(restart->containers, n);
 	pod_unref(pod);
 	free(restart);

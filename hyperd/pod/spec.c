@@ -208,6 +208,7 @@ const struct spec_field pod_spec_fields[] = {
 	P("vcpus", FIELD_INT, vcpus),
 	P("memoryBytes", FIELD_INT64, memory_bytes),
 	P("tty", FIELD_BOOL, tty),
+	P("autoRemove", FIELD_BOOL, auto_remove),
 	P("dns", FIELD_STRV, dns),
 	P("dnsOptions", FIELD_STRV, dns_options),
 	P("dnsSearch", FIELD_STRV, dns_search),

@@ -143,6 +143,7 @@ struct pod_spec {
 	unsigned vcpus;
 	uint64_t memory_bytes;
 	bool tty;
+	bool auto_remove; /* gone when it has ended */
 	char **dns, **dns_options, **dns_search;
 	struct restart_policy restart;
 	char *hypervisor; /* a driver's name, "auto" or NULL: the daemon's */

@@ -5,6 +5,8 @@ import subprocess
 import tarfile
 import time
 
+import pytest
+
 from conftest import HYPERCTL, TIMEOUT_S
 from hyperctl_tmux import fixture_terminal, needs_tmux, pid_of  # pylint: disable=unused-import
 
@@ -145,6 +147,23 @@ def test_verbs_take_pods(daemon, isolation, tmp_path):
     assert daemon.hyperctl("rm", "qq", check=False).returncode == 1
     daemon.hyperctl("rm", "-f", "qq")
     assert daemon.hyperctl("list", "-aq").stdout == ""
+
+
+@pytest.mark.parametrize("end", ["itself", "stop", "kill"])
+def test_a_pod_in_the_background_is_removed_at_its_end(daemon, isolation, tmp_path, end):
+    if end != "itself" and isolation == "vm":
+        pytest.skip("the same code as for namespaces")
+    seconds = 1 if end == "itself" else 1000
+    (tmp_path / "pod.yaml").write_text("name: gone\ncontainers:\n"
+                                       f"- {{name: a, image: busybox, command: [sleep, '{seconds}']}}\n"
+                                       "- {name: b, image: busybox, command: ['true']}\n")
+    daemon.hyperctl("run", "-d", "--rm", "--isolation", isolation, "-f", tmp_path / "pod.yaml")
+    if end != "itself":
+        daemon.hyperctl(end, *(["-t", "0"] if end == "stop" else []), "gone")
+    deadline = time.monotonic() + TIMEOUT_S
+    while daemon.pods():
+        assert time.monotonic() < deadline, daemon.pods()
+        time.sleep(0.02)
 
 
 def test_a_pod_without_containers_is_listed(daemon, isolation):

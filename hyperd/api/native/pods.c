@@ -117,6 +117,7 @@ static int overrides(struct http_request *request, struct pod_spec *spec, struct
 	if (r < 0)
 		return r;
 	spec->vcpus = (unsigned)vcpus;
+	spec->auto_remove = http_query_bool(request, "rm", false);
 	spec->memory_bytes = (uint64_t)memory;
 	if (spec->machine && strcmp(spec->machine, "microvm") && strcmp(spec->machine, "q35"))
 		return error_set(err, ERROR_INVALID, "machine=%.32s: expected microvm or q35",
@@ -213,6 +214,8 @@ int native_pod_stop(struct http_request *request, struct error *err)
 		r = find_pod(request, &pod, err);
 	if (r == 0)
 		r = pod_stop(pod, (int)timeout_s, err);
+	if (r == 0)
+		pod_auto_remove(pod);
 	return done(request, r);
 }
 
