@@ -4,7 +4,7 @@ _hyperctl_ask() { hyperctl "${host[@]}" "$@" 2>/dev/null; }
 _hyperctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= words= i host=()
-	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events cp diff export images load import save tag rmi commit pull push login logout volume info version completion help'
+	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events cp diff export images load import save tag rmi history build commit pull push login logout volume info version completion help'
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-H | --host) host=(-H "${COMP_WORDS[i + 1]}"); ((i++)) ;;
@@ -294,6 +294,29 @@ _hyperctl() {
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
 		[[ $word == -* ]] && words='--help --force -f --no-prune'
+		;;
+	history)
+		case $before in
+		--format) words="" ;;
+		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
+		esac
+		[[ $word == -* ]] && words='--help --format --no-trunc --quiet -q'
+		;;
+	build)
+		case $before in
+		--add-host) words="" ;;
+		--build-arg) words="" ;;
+		--file | -f) words="$(compgen -f -- "$word")" ;;
+		--isolation) words="vm namespace" ;;
+		--label) words="" ;;
+		--memory | -m) words="" ;;
+		--network) words="" ;;
+		--platform) words="" ;;
+		--tag | -t) words="" ;;
+		--target) words="" ;;
+		*) words="$(compgen -f -- "$word")" ;;
+		esac
+		[[ $word == -* ]] && words='--help --add-host --build-arg --file -f --force-rm --isolation --label --memory -m --network --no-cache --platform --pull --quiet -q --rm --tag -t --target'
 		;;
 	commit)
 		case $before in

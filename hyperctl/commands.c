@@ -15,8 +15,8 @@ const struct command *const commands[] = {
 	&command_cp,     &command_diff,    &command_export,
 
 	&command_images, &command_load,    &command_import,     &command_save,   &command_tag,
-	&command_rmi,    &command_commit,  &command_pull,       &command_push,   &command_login,
-	&command_logout,
+	&command_rmi,    &command_history, &command_build,      &command_commit, &command_pull,
+	&command_push,   &command_login,   &command_logout,
 
 	&command_volume,
 

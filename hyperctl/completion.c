@@ -31,6 +31,7 @@ static const struct {
 	{ &command_save, ARGUMENT_IMAGE },     { &command_tag, ARGUMENT_IMAGE },
 	{ &command_rmi, ARGUMENT_IMAGE },      { &command_pull, ARGUMENT_IMAGE },
 	{ &command_push, ARGUMENT_IMAGE },     { &command_help, ARGUMENT_COMMAND },
+	{ &command_build, ARGUMENT_FILE },     { &command_history, ARGUMENT_IMAGE },
 };
 
 static const char *argument_words(const struct command *command)

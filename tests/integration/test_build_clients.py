@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import conftest
 import registry_servers as servers
 from build_context import Build, context, query
 from conftest import TIMEOUT_S
@@ -236,3 +237,32 @@ def test_links_out_of_a_context(daemon, no_images_left, tmp_path):
     # Copied as a link, a link is a link.
     build = Build(daemon, context("FROM busybox\nCOPY . /all\n", {"source": ("link", str(secret))}))
     assert build.layers()[-1]["all/source"][4] == str(secret)
+
+
+def test_hyperctl(daemon, no_images_left, tmp_path):
+    write_tree(tmp_path, {
+        "docker/File": "FROM busybox\nARG FROM_HERE\nARG given\nCOPY . /ctx\nRUN echo $FROM_HERE-$given > /said\n",
+        ".dockerignore": "docker\n.dockerignore\nout\n!out/in\n**/*.o\n", "out/not": "", "out/in": "", "a/b/x.o": "", "kept": ""})
+    environment = {**daemon.environment(), "FROM_HERE": "here"}
+    result = subprocess.run([conftest.HYPERCTL, "build", "-f", tmp_path / "docker/File", "-t", "ours:1", "--label", "a=b",
+                             "--build-arg", "FROM_HERE", "--build-arg", "given=there", "--isolation", "namespace", tmp_path],
+                            env=environment, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+    assert "Successfully tagged ours:1" in result.stdout
+    layers = Build.layers(ImageOf(daemon, "ours:1"))
+    # The Dockerfile has to be sent; where it lay stays, empty, as with Docker.
+    assert sorted(layers[0]) == ["ctx", "ctx/a", "ctx/a/b", "ctx/docker", "ctx/kept", "ctx/out", "ctx/out/in"]
+    assert layers[1]["said"][5] == b"here-there\n"
+    history = daemon.hyperctl("history", "--no-trunc", "ours:1").stdout
+    assert "LABEL a=b" in history and "|2 FROM_HERE=here given=there /bin/sh -c echo" in history
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY nowhere /\n")
+    failed = daemon.hyperctl("build", tmp_path, check=False)
+    assert failed.returncode == 1 and "stat nowhere: file does not exist" in failed.stderr
+    outside = daemon.hyperctl("build", "-f", "/etc/passwd", tmp_path, check=False)
+    assert outside.returncode != 0 and "is not in" in outside.stderr
+
+
+class ImageOf:
+    """What Build.layers() needs of an image that was built by other means."""
+
+    def __init__(self, daemon, name):
+        self.daemon, self.id = daemon, name
