@@ -60,6 +60,9 @@ static const struct option options[] = {
 	{ NULL, "hypervisor", NULL, 0, OPTION_STRING, AT(hypervisor), "NAME",
 	  "what runs the VMs of pods that do not say: auto, or a name in `hyperctl info`\n"
 	  "(default auto: Xen in a dom0, else QEMU)" },
+	{ NULL, "libvirt-uri", NULL, 0, OPTION_STRING, AT(libvirt_uri), "URI",
+	  "libvirt's QEMU, for the hypervisor libvirt-qemu (default qemu:///system where\n"
+	  "libvirtd runs, else inside hyperd: qemu:///embed?root=RUN-ROOT/libvirt)" },
 	{ NULL, "accel", NULL, 0, OPTION_STRING, AT(accel), "auto|kvm|tcg",
 	  "how QEMU runs guests; auto uses KVM when a probe proves it good (default auto)" },
 	{ NULL, "machine", NULL, 0, OPTION_STRING, AT(machine), "microvm|q35",

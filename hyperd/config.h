@@ -18,7 +18,7 @@ struct config {
 	char *log_level, *log_driver;
 	char **log_options; /* strv of "key=value" */
 	bool debug, live_restore;
-	char *isolation, *hypervisor, *accel, *machine, *transport, *network;
+	char *isolation, *hypervisor, *libvirt_uri, *accel, *machine, *transport, *network;
 	char *kernel, *initramfs, *hyperstart, *qemu, *seccomp_profile, *cgroup_parent,
 		*registry_certificates;
 	char **volume_plugin_dirs; /* strv */

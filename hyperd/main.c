@@ -179,6 +179,7 @@ static int start_domain(struct daemon *daemon, struct error *err)
 		.qemu = config->qemu,
 		.accel = config->accel,
 		.hypervisor = config->hypervisor,
+		.libvirt_uri = config->libvirt_uri,
 		.machine = config->machine,
 		.warm = config->warm,
 		.max_templates = config->max_templates,

@@ -520,15 +520,35 @@ int cgroup_join(const struct cgroup_joining *j)
 	return j->early_fd >= 0 && write(j->early_fd, "0", 1) < 0 ? -errno : 0;
 }
 
-int cgroup_join_late(const struct cgroup_joining *j, pid_t pid)
+static int write_pid(int fd, pid_t pid)
 {
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%d", (int)pid);
 
-	for (size_t i = 0; i < j->late_count; i++)
-		if (write(j->late_fds[i], text, (size_t)len) < 0 && errno != ESRCH)
-			return -errno;
-	return 0;
+	return write(fd, text, (size_t)len) < 0 && errno != ESRCH ? -errno : 0;
+}
+
+int cgroup_join_late(const struct cgroup_joining *j, pid_t pid)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < j->late_count && r == 0; i++)
+		r = write_pid(j->late_fds[i], pid);
+	return r;
+}
+
+int cgroup_move(const struct cgroup_joining *j, pid_t pid)
+{
+	autoclose int fd = -1;
+	int r = 0;
+
+	if (j->birth_fd > 0) {
+		fd = openat(j->birth_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		r = fd < 0 ? -errno : write_pid(fd, pid);
+	}
+	if (r == 0 && j->early_fd >= 0)
+		r = write_pid(j->early_fd, pid);
+	return r < 0 ? r : cgroup_join_late(j, pid);
 }
 
 int cgroup_delegated_each(struct cgroup *cgroup,

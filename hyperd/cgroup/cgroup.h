@@ -72,6 +72,8 @@ void cgroup_joining_close(struct cgroup_joining *joining);
 int cgroup_join(const struct cgroup_joining *joining);
 /* In the parent, on any thread. A process that has ended meanwhile is no error. */
 int cgroup_join_late(const struct cgroup_joining *joining, pid_t pid);
+/* The same for all hierarchies: a process that somebody else has started. */
+int cgroup_move(const struct cgroup_joining *joining, pid_t pid);
 
 /* Calls FN with each directory given to the agent and the controllers it is for ("" for v2's). */
 bool cgroup_is_unified(const struct cgroup_host *host);

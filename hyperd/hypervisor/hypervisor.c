@@ -10,6 +10,7 @@
 
 const struct hypervisor_driver *const hypervisor_drivers[HYPERVISOR_COUNT] = {
 	&qemu_driver,
+	&libvirt_qemu_driver,
 };
 
 const char *hypervisor_feature_name(enum hypervisor_feature feature)

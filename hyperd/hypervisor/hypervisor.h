@@ -34,6 +34,8 @@ struct hypervisor_config {
 	const char *kernel, *initramfs;
 	const char *state_dir; /* an existing directory where a driver keeps what it has measured */
 	const char *jail_dir;  /* an empty directory, mount point of each machine's private root */
+	const char
+		*libvirt_uri; /* of QEMU through libvirt; NULL: libvirtd where it runs, else none */
 	unsigned tb_cache_mib; /* TCG: memory for translated code; 0: the default */
 };
 
@@ -139,7 +141,8 @@ struct hypervisor_driver {
 	int (*start)(struct hypervisor *hypervisor, const struct vm_config *config,
 		     const struct vm_events *events, void *owner, struct vm **ret,
 		     struct error *err);
-	/* Task: waits until a saved state has been loaded. */
+	/* Task: waits until a saved state has been loaded. With save() and fingerprint(): of
+	 * drivers with templates. */
 	int (*loaded)(struct vm *vm, uint64_t deadline_ns, struct error *err);
 	/* A new connection to the agent; the machine keeps what is written until its guest reads.
 	 */
@@ -165,12 +168,15 @@ struct hypervisor_driver {
 		     struct vm **ret, struct error *err);
 	/* Frees the struct and leaves the machine running. */
 	void (*detach)(struct vm *vm);
+	/* Task, after all adoptions: ends machines of this daemon's that it has no struct for.
+	 * NULL: what runs in the sandboxes' control groups is all there is. */
+	int (*sweep)(struct hypervisor *hypervisor, struct error *err);
 };
 
 /* All of them, in the order in which they are shown. */
-#define HYPERVISOR_COUNT 1
+#define HYPERVISOR_COUNT 2
 extern const struct hypervisor_driver *const hypervisor_drivers[HYPERVISOR_COUNT];
-extern const struct hypervisor_driver qemu_driver;
+extern const struct hypervisor_driver qemu_driver, libvirt_qemu_driver;
 
 /* NULL when nothing is called NAME. */
 const struct hypervisor_driver *hypervisor_find(const char *name);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -71,8 +72,10 @@ static int copy_config(struct sandbox_factory *f, const struct sandbox_factory_c
 	hv->kernel = copy_of(config->kernel, "");
 	hv->initramfs = copy_of(config->initramfs, "");
 	hv->run_root = f->run_root;
+	hv->libvirt_uri = config->libvirt_uri ? strdup(config->libvirt_uri) : NULL;
 	hv->state_dir = f->data_root;
-	if ((config->qemu && !hv->program) || !hv->kernel || !hv->initramfs)
+	if ((config->qemu && !hv->program) || (config->libvirt_uri && !hv->libvirt_uri) ||
+	    !hv->kernel || !hv->initramfs)
 		return error_nomem(err);
 	if (str_equal(f->hypervisor, "auto"))
 		f->driver = hypervisor_choose(&f->driver_reason);
@@ -90,6 +93,12 @@ static struct hypervisor_slot *slot_of(struct sandbox_factory *f,
 	return NULL;
 }
 
+/* Says to later daemons that this hypervisor may have machines of theirs. */
+static char *used_mark(const struct sandbox_factory *f, const struct hypervisor_driver *driver)
+{
+	return strf("%s/hypervisor-%s", f->data_root, driver->name);
+}
+
 static int open_slot(struct sandbox_factory *f, const struct hypervisor_driver *driver,
 		     struct hypervisor_slot *slot, struct error *err)
 {
@@ -100,6 +109,13 @@ static int open_slot(struct sandbox_factory *f, const struct hypervisor_driver *
 	if (r < 0) {
 		error_copy(err, &slot->missing);
 		return error_prefix(err, r, "hypervisor \"%s\"", driver->name);
+	}
+	if (driver->sweep) {
+		autofree char *mark = used_mark(f, driver);
+		autoclose int fd = mark ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+		if (fd < 0)
+			log_warn("hypervisor \"%s\": it will not be remembered", driver->name);
 	}
 	/* Whether KVM is any good is asked once, when something wants to know. */
 	if (driver->accel || *f->kvm.reason)
@@ -256,6 +272,7 @@ void sandbox_factory_free(struct sandbox_factory *f)
 	free(f->run_root);
 	free(f->hyperstart);
 	free((char *)f->hypervisor_config.program);
+	free((char *)f->hypervisor_config.libvirt_uri);
 	free((char *)f->hypervisor_config.kernel);
 	free((char *)f->hypervisor_config.initramfs);
 	free((char *)f->hypervisor_config.jail_dir);
@@ -323,9 +340,35 @@ void sandbox_factory_forget_layer(struct sandbox_factory *f, const char *diff_id
 	template_forget_layer(f, diff_id);
 }
 
+/*
+ * Machines that only their hypervisor knows. One that an earlier daemon has used, and that cannot
+ * be reached now, is no reason not to start.
+ */
+static int sweep_hypervisor(struct sandbox_factory *f, const struct hypervisor_driver *driver,
+			    struct error *err)
+{
+	autofree char *mark = used_mark(f, driver);
+	struct hypervisor *hypervisor;
+	struct error one = { 0 };
+	int r = 0;
+
+	if (!mark)
+		return error_nomem(err);
+	if (!driver->sweep || access(mark, F_OK) < 0)
+		return 0;
+	r = factory_hypervisor(f, driver->name, &hypervisor, &one);
+	if (r == 0)
+		r = driver->sweep(hypervisor, &one);
+	if (r < 0)
+		log_warn("what earlier daemons left: %s", one.message);
+	return 0;
+}
+
 int sandbox_factory_sweep(struct sandbox_factory *f, struct error *err)
 {
 	int r = place_sweep(f, err);
 
+	for (size_t i = 0; i < HYPERVISOR_COUNT && r == 0; i++)
+		r = sweep_hypervisor(f, hypervisor_drivers[i], err);
 	return r < 0 ? error_prefix(err, r, "sweeping what earlier daemons left") : 0;
 }

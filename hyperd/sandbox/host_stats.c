@@ -49,8 +49,15 @@ int host_stats(struct sandbox_factory *factory, struct cgroup *cgroup, pid_t pid
 
 	if (r < 0)
 		return r;
+	/* A machine that somebody else's daemon has put elsewhere. */
+	if (!rollup.count && pid > 0) {
+		free(rollup.pids);
+		rollup.pids = &pid;
+		rollup.count = 1;
+	}
 	job_run(factory->jobs, read_rollups, &rollup);
-	free(rollup.pids);
+	if (rollup.pids != &pid)
+		free(rollup.pids);
 	cgroup_usage(cgroup, &usage);
 	*ret = json_pack("{s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "pss_bytes", (json_int_t)rollup.pss,
 			 "private_bytes", (json_int_t)rollup.private, "rss_bytes",

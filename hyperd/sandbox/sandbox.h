@@ -63,6 +63,7 @@ struct sandbox_factory_config {
 	const char *qemu;                 /* program name or path */
 	const char *accel;                /* "auto", "kvm" or "tcg" */
 	const char *hypervisor;           /* of pods that do not say: "auto" or a driver's name */
+	const char *libvirt_uri;          /* of QEMU through libvirt; NULL: found out */
 	const char *machine;              /* QEMU's: "microvm" or "q35" */
 	unsigned warm;                    /* ready clones kept for each template in recent use */
 	unsigned max_templates;           /* kept on disk; 0: the default */

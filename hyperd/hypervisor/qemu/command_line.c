@@ -5,10 +5,6 @@
 
 #include "base/str.h"
 
-/* A ceiling; what a machine does not translate costs nothing. docs/hypervisors.md has the
- * measurements. */
-#define TB_CACHE_MIB_DEFAULT 64
-
 struct machine {
 	const char *name;
 	const char *options; /* of -machine */
@@ -28,12 +24,6 @@ static const struct machine machines[] = {
 	{ "q35", "q35,smm=off,sata=off,usb=off,smbus=off,hpet=off,vmport=off,i8042=off", "", "pci",
 	  "", 16 },
 };
-
-#define KERNEL_CMDLINE                                                        \
-	"console=ttyS0 quiet panic=-1 reboot=t no_timer_check noreplace-smp " \
-	"rcupdate.rcu_expedited=1 hyper.channel=vport"
-/* TCG hands the host's TSC through, and a microvm has nothing dependable to measure it with. */
-#define KERNEL_CMDLINE_TCG " tsc_early_khz=%u lapic_timer_khz=1000000 tsc=reliable"
 
 static const struct machine *find_machine(const char *name)
 {
@@ -101,7 +91,7 @@ static void add_cpu(struct arguments *a, const struct vm_config *c, unsigned tb_
 	}
 	/* One thread a virtual CPU; translated code is memory that each machine pays for itself. */
 	add(a, "-accel", "tcg,thread=multi,tb-size=%u",
-	    tb_cache_mib ? tb_cache_mib : TB_CACHE_MIB_DEFAULT);
+	    tb_cache_mib ? tb_cache_mib : QEMU_TB_CACHE_MIB);
 	/* Images built for x86-64-v3 must run; with ERMS the kernel copies pages byte by byte. */
 	add(a, "-cpu", "max,-erms,-la57");
 }
@@ -172,10 +162,10 @@ int qemu_command_line(const char *program, const struct vm_config *c, const stru
 	add(&a, "-kernel", "/proc/self/fd/%d", fds->kernel);
 	add(&a, "-initrd", "/proc/self/fd/%d", fds->initramfs);
 	if (is_tcg(c))
-		add(&a, "-append", KERNEL_CMDLINE KERNEL_CMDLINE_TCG "%s", host->tsc_khz,
+		add(&a, "-append", QEMU_KERNEL_CMDLINE QEMU_KERNEL_CMDLINE_TCG "%s", host->tsc_khz,
 		    m->cmdline);
 	else
-		add(&a, "-append", KERNEL_CMDLINE "%s", m->cmdline);
+		add(&a, "-append", QEMU_KERNEL_CMDLINE "%s", m->cmdline);
 
 	/* Listening sockets that the daemon made: they outlive it, and the next one connects to
 	 * them. */

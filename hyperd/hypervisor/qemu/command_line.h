@@ -19,6 +19,17 @@ struct qemu_host {
 	unsigned tsc_khz;      /* the frequency of the host's time stamp counter */
 };
 
+/* The guest kernel's command line on any QEMU; kernel-config/README.md says why each of these. */
+#define QEMU_KERNEL_CMDLINE                                                   \
+	"console=ttyS0 quiet panic=-1 reboot=t no_timer_check noreplace-smp " \
+	"rcupdate.rcu_expedited=1 hyper.channel=vport"
+/* TCG hands the host's TSC through, and a microvm has nothing dependable to measure it with. */
+#define QEMU_KERNEL_CMDLINE_TCG " tsc_early_khz=%u lapic_timer_khz=1000000 tsc=reliable"
+
+/* A ceiling; what a machine does not translate costs nothing. docs/hypervisors.md has the
+ * measurements. */
+#define QEMU_TB_CACHE_MIB 64
+
 /* The QMP id of the console's ring buffer, and how much it keeps. */
 #define QEMU_CONSOLE_ID    "console"
 #define QEMU_CONSOLE_BYTES 65536
