@@ -1,12 +1,15 @@
 /* QEMU through libvirt: where pods are to be seen by an operator's tools. Without templates. */
 #include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "hyperd/hypervisor/libvirt/vm.h"
 #include "hyperd/hypervisor/run_socket.h"
 
-#define SYSTEM_URI "qemu:///system"
+#define SYSTEM_URI   "qemu:///system"
+#define EMBEDDED_URI "qemu:///embed" /* without a root: one of ours */
 
 /* Where libvirtd, or the part of it that is QEMU's, listens. */
 static const char *const system_sockets[] = { "/run/libvirt/virtqemud-sock",
@@ -57,6 +60,27 @@ static int prepare_embedded(const char *root, struct error *err)
 	return r;
 }
 
+/* QEMU's control socket is there, and QEMU somebody without rights. */
+static int check_enterable(const char *root, struct error *err)
+{
+	autofree char *path = strdup(root);
+	struct stat st;
+
+	if (!path)
+		return error_nomem(err);
+	for (char *end = path + strlen(path); end > path; *end = '\0') {
+		if (stat(path, &st) < 0)
+			return error_errno(err, errno, "'%s'", path);
+		if (!(st.st_mode & S_IXOTH))
+			return error_set(err, ERROR_DENIED,
+					 "'%s': each machine's own user must be able to enter it, "
+					 "for libvirt keeps its sockets below: chmod o+x",
+					 path);
+		end = strrchr(path, '/');
+	}
+	return 0;
+}
+
 static const char *system_uri(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(system_sockets); i++)
@@ -73,13 +97,15 @@ static int open_qemu(const struct hypervisor_config *config, struct hypervisor *
 	autofree char *root = NULL, *embedded = NULL;
 	int r;
 
-	if (uri)
+	if (uri && !str_equal(uri, EMBEDDED_URI))
 		return libvirt_open(&flavour, uri, config, ret, err);
 	root = strf("%s/libvirt", config->run_root);
-	embedded = strf("qemu:///embed?root=%s", root ? root : "");
+	embedded = strf(EMBEDDED_URI "?root=%s", root ? root : "");
 	if (!root || !embedded)
 		return error_nomem(err);
 	r = prepare_embedded(root, err);
+	if (r == 0)
+		r = check_enterable(root, err);
 	return r < 0 ? r : libvirt_open(&flavour, embedded, config, ret, err);
 }
 
