@@ -82,7 +82,7 @@ def test_19_a_link_swapped_while_it_is_read(daemon, run, isolation, shared, tmp_
     secret = tmp_path / "secret"
     secret.write_text("host's secret\n")
     out = run("-v", f"{shared}:/s", "busybox", "sh", "-c", f"cd /s; mkdir a; echo mine > a/secret; ln -s {tmp_path} b; "
-              "(for i in $(seq 200); do mv a c; mv b a; mv a b; mv c a; done) & for i in $(seq 200); do cat a/secret; done 2>/dev/null | sort -u; wait")
+              "(for i in $(seq 40); do mv a c; mv b a; mv a b; mv c a; done) & for i in $(seq 60); do cat a/secret; done 2>/dev/null | sort -u; wait")
     assert "host's" not in out.stdout
 
 
