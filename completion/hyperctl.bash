@@ -4,7 +4,7 @@ _hyperctl_ask() { hyperctl "${host[@]}" "$@" 2>/dev/null; }
 _hyperctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command= words= i host=()
-	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events cp diff export images load import save tag rmi history build commit pull push login logout volume info version completion help'
+	local commands='run create start stop restart kill pause unpause rename rm wait list inspect logs attach exec top stats events cp diff export images load import save tag rmi history build commit pull push login logout network ports volume info version completion help'
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-H | --host) host=(-H "${COMP_WORDS[i + 1]}"); ((i++)) ;;
@@ -50,6 +50,12 @@ _hyperctl() {
 		--add-host) words="" ;;
 		--pids-limit) words="" ;;
 		--network) words="" ;;
+		--publish | -p) words="" ;;
+		--network-alias) words="" ;;
+		--link) words="" ;;
+		--ip) words="" ;;
+		--ip6) words="" ;;
+		--mac-address) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
 		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
@@ -60,7 +66,7 @@ _hyperctl() {
 		--detach-keys) words="" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --publish -p --publish-all -P --network-alias --link --ip --ip6 --mac-address --pod --isolation --hypervisor --machine --vcpus --transport --file -f --detach -d --detach-keys --sig-proxy --timing'
 		;;
 	create)
 		case $before in
@@ -98,6 +104,12 @@ _hyperctl() {
 		--add-host) words="" ;;
 		--pids-limit) words="" ;;
 		--network) words="" ;;
+		--publish | -p) words="" ;;
+		--network-alias) words="" ;;
+		--link) words="" ;;
+		--ip) words="" ;;
+		--ip6) words="" ;;
+		--mac-address) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
 		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
@@ -107,7 +119,7 @@ _hyperctl() {
 		--file | -f) words="$(compgen -f -- "$word")" ;;
 		*) words="$(_hyperctl_ask images --format '{{.Repository}}:{{.Tag}}')" ;;
 		esac
-		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --pod --isolation --hypervisor --machine --vcpus --transport --file -f'
+		[[ $word == -* ]] && words='--help --name --env -e --env-file --entrypoint --workdir -w --user -u --hostname -h --domainname --label -l --memory -m --cpus --read-only --ulimit --sysctl --restart --log-driver --log-opt --interactive -i --tty -t --rm --init --cap-add --cap-drop --security-opt --privileged --group-add --stop-signal --stop-timeout --volume -v --mount --volumes-from --volume-driver --tmpfs --shm-size --dns --dns-option --dns-search --add-host --pids-limit --network --publish -p --publish-all -P --network-alias --link --ip --ip6 --mac-address --pod --isolation --hypervisor --machine --vcpus --transport --file -f'
 		;;
 	start)
 		case $before in
@@ -349,6 +361,29 @@ _hyperctl() {
 		[[ $word == -* ]] && words='--help --username -u --password -p --password-stdin'
 		;;
 	logout)
+		case $before in
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help'
+		;;
+	network | networks)
+		case $before in
+		--driver | -d) words="" ;;
+		--subnet) words="" ;;
+		--gateway) words="" ;;
+		--ip-range) words="" ;;
+		--opt | -o) words="" ;;
+		--label | -l) words="" ;;
+		--alias) words="" ;;
+		--ip) words="" ;;
+		--ip6) words="" ;;
+		--filter) words="" ;;
+		--format) words="" ;;
+		*) words="" ;;
+		esac
+		[[ $word == -* ]] && words='--help --driver -d --subnet --gateway --ip-range --internal --ipv6 --opt -o --label -l --alias --ip --ip6 --filter --format --quiet -q --force -f'
+		;;
+	ports | port)
 		case $before in
 		*) words="" ;;
 		esac

@@ -53,7 +53,7 @@ extern const struct command command_attach, command_build, command_commit, comma
 	command_cp, command_create, command_diff, command_events, command_exec, command_export,
 	command_help, command_history, command_images, command_import, command_info,
 	command_inspect, command_kill, command_list, command_load, command_login, command_logout,
-	command_logs, command_pause, command_pull, command_push, command_rename, command_restart,
-	command_rm, command_rmi, command_run, command_save, command_start, command_stats,
-	command_stop, command_tag, command_top, command_unpause, command_version, command_volume,
-	command_wait;
+	command_logs, command_network, command_pause, command_ports, command_pull, command_push,
+	command_rename, command_restart, command_rm, command_rmi, command_run, command_save,
+	command_start, command_stats, command_stop, command_tag, command_top, command_unpause,
+	command_version, command_volume, command_wait;

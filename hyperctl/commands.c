@@ -5,22 +5,24 @@
 #include "hyperctl/table.h"
 
 const struct command *const commands[] = {
-	&command_run,    &command_create,  &command_start,      &command_stop,   &command_restart,
-	&command_kill,   &command_pause,   &command_unpause,    &command_rename, &command_rm,
+	&command_run,     &command_create,  &command_start,      &command_stop,   &command_restart,
+	&command_kill,    &command_pause,   &command_unpause,    &command_rename, &command_rm,
 	&command_wait,
 
-	&command_list,   &command_inspect, &command_logs,       &command_attach, &command_exec,
-	&command_top,    &command_stats,   &command_events,
+	&command_list,    &command_inspect, &command_logs,       &command_attach, &command_exec,
+	&command_top,     &command_stats,   &command_events,
 
-	&command_cp,     &command_diff,    &command_export,
+	&command_cp,      &command_diff,    &command_export,
 
-	&command_images, &command_load,    &command_import,     &command_save,   &command_tag,
-	&command_rmi,    &command_history, &command_build,      &command_commit, &command_pull,
-	&command_push,   &command_login,   &command_logout,
+	&command_images,  &command_load,    &command_import,     &command_save,   &command_tag,
+	&command_rmi,     &command_history, &command_build,      &command_commit, &command_pull,
+	&command_push,    &command_login,   &command_logout,
+
+	&command_network, &command_ports,
 
 	&command_volume,
 
-	&command_info,   &command_version, &command_completion, &command_help,   NULL,
+	&command_info,    &command_version, &command_completion, &command_help,   NULL,
 };
 
 /* Whether the words in LIST, apart by spaces, hold NAME. */

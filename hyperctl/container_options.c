@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "hyperctl/command.h"
 #include "hyperctl/mount_option.h"
+#include "hyperctl/publish_option.h"
 #include "hyperctl/terminal.h"
 
 #define FILE_MAX_BYTES (4u << 20)
@@ -60,7 +61,16 @@ const struct option container_option_table[] = {
 	LIST(0, "add-host", OPT, hosts, "NAME:ADDRESS", "Line in /etc/hosts"),
 	NUMBER(0, "pids-limit", OPT, pids_limit, "NUMBER", "How many processes it may have",
 	       .min = -1, .max = INT64_MAX),
-	STRING(0, "network", OPT, network, "NETWORK", "Network to join, or none"),
+	STRING(0, "network", OPT, network, "NETWORK",
+	       "Network to join, none, host, or container:NAME"),
+	LIST('p', "publish", OPT, publish, "[IP:][HOST:]PORT[/PROTOCOL]",
+	     "Publish a port on the host"),
+	FLAG('P', "publish-all", OPT, publish_all, "Publish every port that the image names"),
+	LIST(0, "network-alias", OPT, aliases, "NAME", "Further name on its network"),
+	LIST(0, "link", OPT, links, "CONTAINER[:ALIAS]", "Name of another container in /etc/hosts"),
+	STRING(0, "ip", OPT, ip, "ADDRESS", "Its IPv4 address on its network"),
+	STRING(0, "ip6", OPT, ip6, "ADDRESS", "Its IPv6 address on its network"),
+	STRING(0, "mac-address", OPT, mac, "ADDRESS", "Its hardware address"),
 	STRING(0, "net", OPT, network, "NETWORK", "", .hidden = true),
 	STRING(0, "pod", OPT, pod, "POD", "Add the container to an existing pod"),
 	STRING(0, "isolation", OPT, isolation, "KIND", "vm or namespace"),
@@ -308,6 +318,10 @@ static int host_config(const struct container_options *o, json_t **ret, struct e
 			    json_pack("{s:s, s:O}", "Type", o->log_driver ?: "", "Config",
 				      log_options));
 	set_text(host, "NetworkMode", o->network);
+	if (o->publish_all)
+		json_object_set_new(host, "PublishAllPorts", json_true());
+	if (o->links.count)
+		json_object_set_new(host, "Links", list_of(&o->links));
 	set_number(host, "Memory", (long long)o->memory_bytes);
 	set_number(host, "NanoCpus", (long long)o->cpus_nano);
 	set_number(host, "ShmSize", (long long)o->shm_bytes);
@@ -333,11 +347,25 @@ static json_t *hyper_config(const struct container_options *o)
 	return hyper;
 }
 
+static json_t *networking(const struct container_options *o)
+{
+	json_t *endpoint = json_object(), *ipam = json_object();
+
+	set_text(ipam, "IPv4Address", o->ip);
+	set_text(ipam, "IPv6Address", o->ip6);
+	json_object_set_new(endpoint, "IPAMConfig", ipam);
+	if (o->aliases.count)
+		json_object_set_new(endpoint, "Aliases", list_of(&o->aliases));
+	return json_pack("{s:{s:o}}", "EndpointsConfig", o->network ? o->network : "bridge",
+			 endpoint);
+}
+
 int container_body(const struct container_options *o, char *const *args, bool attached,
 		   json_t **ret, struct error *err)
 {
 	autojson json_t *env = NULL, *labels = NULL, *host = NULL, *hyper = hyper_config(o);
-	autojson json_t *body = NULL, *binds = NULL, *paths = NULL;
+	autojson json_t *body = NULL, *binds = NULL, *paths = NULL, *bindings = NULL,
+			*exposed = NULL;
 	int r = env_collect(&o->env_files, &o->env, &env, err);
 
 	if (r == 0)
@@ -348,6 +376,11 @@ int container_body(const struct container_options *o, char *const *args, bool at
 		r = volumes_of(&o->volumes, &binds, &paths, err);
 	if (r < 0)
 		return r;
+	r = publish_options(&o->publish, &bindings, &exposed, err);
+	if (r < 0)
+		return r;
+	if (json_object_size(bindings))
+		json_object_set(host, "PortBindings", bindings);
 	if (json_array_size(binds))
 		json_object_set(host, "Binds", binds);
 	body = json_pack("{s:s, s:O, s:O, s:O, s:b, s:b, s:b, s:b, s:b, s:b}", "Image", args[0],
@@ -359,6 +392,11 @@ int container_body(const struct container_options *o, char *const *args, bool at
 		return error_set(err, ERROR_INVALID, "an argument is not UTF-8");
 	if (json_object_size(paths))
 		json_object_set(body, "Volumes", paths);
+	if (json_object_size(exposed))
+		json_object_set(body, "ExposedPorts", exposed);
+	set_text(body, "MacAddress", o->mac);
+	if (o->aliases.count || o->ip || o->ip6)
+		json_object_set_new(body, "NetworkingConfig", networking(o));
 	if (args[1])
 		json_object_set_new(body, "Cmd", json_from_strv(args + 1));
 	if (o->entrypoint)

@@ -9,7 +9,9 @@ struct container_options {
 	const char *restart, *log_driver, *stop_signal;
 	const char *volume_driver, *network, *pod, *isolation, *hypervisor, *machine, *transport;
 	struct option_list env, env_files, labels, ulimits, sysctls, log_options, tmpfs;
-	struct option_list volumes, volumes_from, mounts;
+	struct option_list volumes, volumes_from, mounts, publish, aliases, links;
+	const char *ip, *ip6, *mac;
+	bool publish_all;
 	struct option_list cap_add, cap_drop, security, groups, dns, dns_options, dns_search, hosts;
 	bool interactive, tty, read_only, init, privileged, remove;
 	uint64_t memory_bytes, shm_bytes, cpus_nano;

@@ -169,5 +169,6 @@ http_handler docker_volume_list, docker_volume_create, docker_volume_inspect, do
 /* native/info.c, pods.c */
 http_handler native_info, native_pod_list, native_pod_create, native_pod_inspect, native_pod_start,
 	native_pod_stop, native_pod_restart, native_pod_kill, native_pod_pause, native_pod_unpause,
-	native_pod_remove, native_pod_wait, native_pod_stats, native_pod_console, native_pod_timing,
-	native_pod_exec, native_pod_add_container, native_pod_rename;
+	native_pod_ports, native_pod_port_add, native_pod_port_remove, native_pod_remove,
+	native_pod_wait, native_pod_stats, native_pod_console, native_pod_timing, native_pod_exec,
+	native_pod_add_container, native_pod_rename;

@@ -111,6 +111,9 @@ const struct http_route api_routes[] = {
 	{ POST, "/hyper/v1/pods/{pod}/exec", native_pod_exec },
 	{ GET, "/hyper/v1/pods/{pod}/stats", native_pod_stats, CANCEL },
 	{ GET, "/hyper/v1/pods/{pod}/console", native_pod_console },
+	{ GET, "/hyper/v1/pods/{pod}/ports", native_pod_ports },
+	{ POST, "/hyper/v1/pods/{pod}/ports", native_pod_port_add },
+	{ DELETE, "/hyper/v1/pods/{pod}/ports", native_pod_port_remove },
 	{ GET, "/hyper/v1/pods/{pod}/timing", native_pod_timing },
 	{ DELETE, "/hyper/v1/pods/{pod}", native_pod_remove },
 };
