@@ -17,8 +17,8 @@ struct copy_job {
 	char *const *patterns; /* borrowed */
 	struct copy_plan plan; /* owned */
 	struct copy_options options;
-	bool *archives; /* owned: which sources are to be unpacked */
-	int fd;         /* of the layer's archive */
+	enum copy_archive *archives; /* owned: which sources are to be unpacked */
+	int fd;                      /* of the layer's archive */
 	struct error *err;
 };
 
@@ -34,7 +34,7 @@ static int find_archives_job(void *arg)
 	struct copy_job *job = arg;
 
 	for (size_t i = 0; i < job->plan.count; i++)
-		job->archives[i] = copy_source_is_archive(&job->plan.sources[i]);
+		job->archives[i] = copy_source_archive(&job->plan.sources[i]);
 	return 0;
 }
 
@@ -52,19 +52,59 @@ static int write_job(void *arg)
 	return r;
 }
 
+/* Replaces *FD by what was packed in it; *ret_tar: whether that is a tar, or a file like others. */
+static int unpack_other(struct build *b, enum copy_archive kind, int *fd, bool *ret_tar,
+			struct error *err)
+{
+	autoclose int out = -1;
+	struct error why = { 0 };
+	char name[32];
+	int r;
+
+	build_file_name(b, name);
+	out = openat(b->work->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (out < 0)
+		return error_errno(err, errno, "unpacking");
+	unlinkat(b->work->fd, name, 0);
+	r = build_decompress(kind == COPY_XZ ? "xz" : "bzip2", *fd, out, &why);
+	if (r < 0 && why.kind != ERROR_INVALID) {
+		error_copy(err, &why);
+		return r;
+	}
+	if (lseek(out, 0, SEEK_SET) < 0)
+		return error_errno(err, errno, "unpacking");
+	*ret_tar = copy_is_tar(out);
+	/* A broken file is one to be copied; a broken archive is an error. */
+	if (r < 0 && *ret_tar) {
+		error_copy(err, &why);
+		return r;
+	}
+	close(*fd);
+	*fd = steal_fd(&out);
+	return 0;
+}
+
 /* Like a layer: by a child that can do nothing but make files in one directory. */
-static int unpack(struct build *b, struct copy_source *source, struct error *err)
+static int unpack(struct build *b, struct copy_source *source, enum copy_archive kind,
+		  struct error *err)
 {
 	struct layer_limits limits = { BUILD_MAX_CONTEXT_BYTES, LAYER_MAX_ENTRIES };
 	struct unpack_result result;
 	autoclose int archive = -1, dir = -1;
+	bool tar = true;
 	char name[32];
-	int r;
+	int r = 0;
 
 	build_file_name(b, name);
 	archive = tree_open(source->tree, source->node);
 	if (archive < 0)
 		return error_errno(err, -archive, "'%.200s'", source->name);
+	if (kind != COPY_TAR)
+		r = unpack_other(b, kind, &archive, &tar, err);
+	if (r < 0)
+		return error_prefix(err, r, "'%.200s'", source->name);
+	if (!tar)
+		return 0;
 	dir = file_open_dir(b->work->fd, name, 0755, err);
 	if (dir < 0)
 		return dir;
@@ -84,7 +124,7 @@ static int unpack_all(struct build *b, struct copy_job *job, struct error *err)
 	r = job_run(b->jobs, find_archives_job, job);
 	for (size_t i = 0; r == 0 && i < job->plan.count; i++)
 		if (job->archives[i])
-			r = unpack(b, &job->plan.sources[i], err);
+			r = unpack(b, &job->plan.sources[i], job->archives[i], err);
 	return r;
 }
 

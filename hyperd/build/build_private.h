@@ -78,6 +78,8 @@ int build_step(struct build *b, const struct instruction *in, struct error *err)
 int build_copy(struct build *b, const struct instruction *in, char *const *words, const char *chown,
 	       struct error *err);
 int build_workdir(struct build *b, const char *path, struct error *err);
+/* build_decompress.c: what PROGRAM ("xz") makes of FROM is written to TO, by a confined child. */
+int build_decompress(const char *program, int from, int to, struct error *err);
 /* build_context.c: receives and unpacks it, and finds the Dockerfile in it. */
 int build_read_context(struct build *b, int fd, struct error *err);
 /* build_container.c */

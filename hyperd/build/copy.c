@@ -251,17 +251,13 @@ static ssize_t read_some(void *arg, void *buf, size_t len, struct error *err)
 	return n < 0 ? error_errno(err, (int)-n, "reading an archive") : n;
 }
 
-bool copy_source_is_archive(const struct copy_source *source)
+bool copy_is_tar(int fd)
 {
 	autoptr(decompressor_free) struct decompressor *d = NULL;
 	unsigned char block[TAR_BLOCK_BYTES];
 	unsigned sum = 0, have = 0;
-	autoclose int fd = -1;
 
-	if (!S_ISREG(source->node->st.st_mode))
-		return false;
-	fd = tree_open(source->tree, source->node);
-	if (fd < 0 || decompressor_new(read_some, &fd, &d, NULL) < 0)
+	if (decompressor_new(read_some, &fd, &d, NULL) < 0)
 		return false;
 	while (have < sizeof(block)) {
 		ssize_t n = decompressor_read(d, block + have, sizeof(block) - have, NULL);
@@ -275,6 +271,31 @@ bool copy_source_is_archive(const struct copy_source *source)
 	block[156] = 0;
 	/* An empty archive is one of zeros. */
 	return sum == 8 * ' ' ? false : strtoul((char *)block + 148, NULL, 8) == sum;
+}
+
+enum copy_archive copy_source_archive(const struct copy_source *source)
+{
+	static const struct {
+		enum copy_archive kind;
+		const char *magic;
+		size_t len;
+	} packings[] = { { COPY_XZ,
+			   "\xfd"
+			   "7zXZ\0",
+			   6 },
+			 { COPY_BZIP2, "BZh", 3 } };
+	autoclose int fd = -1;
+	char magic[8];
+	ssize_t n;
+
+	if (!S_ISREG(source->node->st.st_mode))
+		return COPY_NO_ARCHIVE;
+	fd = tree_open(source->tree, source->node);
+	n = fd < 0 ? -1 : pread(fd, magic, sizeof(magic), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(packings); i++)
+		if (n == sizeof(magic) && memcmp(magic, packings[i].magic, packings[i].len) == 0)
+			return packings[i].kind;
+	return fd >= 0 && copy_is_tar(fd) ? COPY_TAR : COPY_NO_ARCHIVE;
 }
 
 /* ------------------------------------------------------------------ owners */

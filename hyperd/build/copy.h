@@ -25,8 +25,12 @@ struct copy_plan {
 int copy_plan_make(struct tree *tree, char *const *patterns, struct copy_plan *ret,
 		   struct error *err);
 void copy_plan_done(struct copy_plan *plan);
-/* Whether a source is a file that holds a tar, packed or not: what ADD unpacks. */
-bool copy_source_is_archive(const struct copy_source *source);
+/* What ADD unpacks: a tar as our own readers take it; or what may be one once a program that knows
+ * the packing has been over it. */
+enum copy_archive { COPY_NO_ARCHIVE, COPY_TAR, COPY_XZ, COPY_BZIP2 };
+enum copy_archive copy_source_archive(const struct copy_source *source);
+/* Whether a tar, packed or not, begins at FD's position. */
+bool copy_is_tar(int fd);
 
 struct copy_options {
 	const char *destination; /* absolute; a slash at its end means a directory */

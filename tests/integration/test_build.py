@@ -1,16 +1,16 @@
 """POST /build: what a Dockerfile becomes. The same builds are given to a real dockerd, and have to say and make the same."""
+import bz2
 import gzip
-import io
-import tarfile
+import lzma
 
 import pytest
 
-from build_context import MTIME, Build, context
+from build_context import Build, context
 
 
-def archive(files, compressed=False):
+def archive(files, pack=None):
     data = context(None, files)
-    return gzip.compress(data, mtime=0) if compressed else data
+    return pack(data) if pack else data
 
 
 TREE = {
@@ -108,7 +108,11 @@ ADD a.tar /plain
 ADD a.tgz no.tar /packed/
 COPY a.tar /kept/
 ADD hello a.tar /mixed/
-""", {**TREE, "a.tar": archive(TREE), "a.tgz": archive(TREE, True), "no.tar": "not an archive"}, {}),
+ADD a.txz /xz
+ADD a.tbz no.xz broken.xz /bzip2/
+""", {**TREE, "a.tar": archive(TREE), "a.tgz": archive(TREE, gzip.compress), "no.tar": "not an archive",
+      "a.txz": archive(TREE, lzma.compress), "a.tbz": archive(TREE, bz2.compress), "no.xz": lzma.compress(b"no archive"),
+      "broken.xz": lzma.compress(b"0" * 100000)[:-20]}, {}),
     "stages": ("""FROM busybox AS First
 COPY d /d
 WORKDIR /made
