@@ -227,8 +227,10 @@ int pod_delete_in_agent(struct pod *pod, struct container *container, bool disk,
 int pod_hold(struct container *container, bool standing, bool freeze, bool *ret_frozen,
 	     struct error *err);
 void pod_release(struct container *container, bool frozen);
-/* Task, mutex held. */
+/* Tasks, mutex held. */
 void pod_end_serving(struct pod *pod, uint64_t deadline_ms);
+/* Before a start: ends it when the start cannot go on in it. */
+void pod_leave_serving(struct pod *pod);
 
 /* ------------------------------------------------------------------ container.c */
 

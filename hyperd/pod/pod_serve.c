@@ -11,6 +11,8 @@
 /* What follows a request for files is often another one: docker cp asks what there is, then copies.
  */
 #define LINGER_MS 1500
+/* How long a start that needs another sandbox waits for files that are being read. */
+#define HOLDERS_WAIT_MS 10000
 
 /* ------------------------------------------------------------------ the end */
 
@@ -27,6 +29,22 @@ void pod_end_serving(struct pod *pod, uint64_t deadline_ms)
 	sandbox_stop(sandbox, deadline_ms);
 	pod_volumes_unmount(pod);
 	cond_broadcast(&pod->changed);
+}
+
+/*
+ * What served files has no network: its addresses are had when a start begins, and are in files
+ * that containers are made with. Without one, a start goes on in it.
+ */
+void pod_leave_serving(struct pod *pod)
+{
+	uint64_t deadline = deadline_in_ms(HOLDERS_WAIT_MS);
+
+	if (!pod->serving || strcmp(pod_network_mode(pod), "none") == 0)
+		return;
+	while (pod->held && pod->serving && cond_wait(&pod->changed, deadline) == 0)
+		;
+	if (pod->serving)
+		pod_end_serving(pod, SANDBOX_STOP_MS);
 }
 
 static void end_task(void *arg)
@@ -179,7 +197,9 @@ void pod_release(struct container *c, bool frozen)
 
 	if (frozen)
 		set_frozen(c, false, NULL);
-	if (--pod->held == 0 && pod->serving) {
+	pod->held--;
+	cond_broadcast(&pod->changed);
+	if (!pod->held && pod->serving) {
 		if (engine_task(pod->engine, "serving-end", end_task, pod_ref(pod), NULL) < 0)
 			pod_unref(pod);
 	} else if (!pod->held && (pod->thawed || !pod_has_live_containers(pod))) {

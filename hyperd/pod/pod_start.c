@@ -568,6 +568,7 @@ int pod_start_containers(struct pod *pod, struct container **containers, size_t 
 	pod->asked_ns = now_ns();
 	if (pod->sandbox && pod->sandbox_dead)
 		pod_end_sandbox(pod, 0, POD_FAILED);
+	pod_leave_serving(pod);
 	fresh = !pod->sandbox || pod->serving;
 	pod->serving = false;
 	if (fresh)

@@ -362,6 +362,20 @@ def test_start_while_it_is_served(client):
     client.docker("rm", "box")
 
 
+def test_copied_into_before_the_start_on_a_network(client):
+    """What served the files has no network, the container that starts at once has its own."""
+    def create(name, *options):
+        client.docker("create", "--name", name, "--runtime", client.isolation, *options, "busybox", "sh", "-c", "cat /copied; ip link")
+
+    create("plain")
+    plain = client.docker("start", "-a", "plain").stdout
+    create("copied")
+    assert client.put("copied", "/", tar_of(("copied", b"here\n", {}))).status == 200
+    output = client.docker("start", "-a", "copied").stdout
+    assert output.startswith("here\n") and output.count("state UP") == plain.count("state UP")
+    client.docker("rm", "plain", "copied")
+
+
 def test_killed_daemon_keeps_what_was_copied(new_daemon, isolation):
     """The sandbox that took the files goes with the daemon; they do not."""
     daemon = new_daemon()

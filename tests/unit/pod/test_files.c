@@ -204,10 +204,16 @@ static void a_sandbox_that_dies_ends_it(struct world *w)
 /* A container that does not run gets a sandbox, in which it is not started. */
 static void stopped_containers_are_served(struct world *w)
 {
-	autoptr(container_unref) struct container *c = create(w, spec_of("box", "run"));
+	autoptr(container_unref) struct container *c = NULL;
+	struct pod_spec *options = pod_spec_new();
 	autostr struct str archive = STR_INIT;
 	struct error err = { 0 };
 
+	/* With a network the start would begin a sandbox that has one. */
+	free(options->network_mode);
+	options->network_mode = strdup("none");
+	assert_ok(container_create(w->engine, spec_of("box", "run"), NULL, options, &c, &err), err);
+	pod_spec_free(options);
 	say_stat();
 	say(&(struct tree_entry){ .type = TREE_FILE, .size_bytes = 1 }, "x");
 	say_end();
