@@ -49,7 +49,7 @@ static const char *const option_names[] = {
 struct fluentd_options {
 	bool async, sub_second, request_ack;
 	uint64_t buffer_limit, max_retries;
-	int64_t retry_wait_ns, read_timeout_ns, write_timeout_ns;
+	int64_t retry_wait_ns, read_timeout_ns, write_timeout_ns, reconnect_ns;
 };
 
 static int address_error(const char *address, const char *why, struct error *err)
@@ -133,11 +133,11 @@ static int parse_bools(const struct log_option *options, struct fluentd_options 
 	return r;
 }
 
-static int check_interval(const struct log_option *options, struct error *err)
+static int parse_interval(const struct log_option *options, int64_t *ret, struct error *err)
 {
 	static const char key[] = "fluentd-async-reconnect-interval";
 	const char *text = log_option_filled(options, key);
-	int64_t ns;
+	int64_t ns = 0;
 
 	if (!text)
 		return 0;
@@ -148,6 +148,7 @@ static int check_interval(const struct log_option *options, struct error *err)
 				 "invalid value for %s: value (\"%s\") must be between 100ms and "
 				 "10s",
 				 key, text);
+	*ret = ns;
 	return 0;
 }
 
@@ -182,7 +183,7 @@ static int parse_options(const struct log_option *options, struct fluentd_option
 	if (r == 0)
 		r = parse_bools(options, ret, err);
 	if (r == 0)
-		r = check_interval(options, err);
+		r = parse_interval(options, &ret->reconnect_ns, err);
 	if (r == 0)
 		r = parse_duration(options, "fluentd-write-timeout", &ret->write_timeout_ns, err);
 	if (r == 0)
@@ -343,6 +344,7 @@ static void set_policy(struct remote_log *r, const struct fluentd_options *o)
 {
 	r->acks = o->request_ack;
 	r->ack_timeout_ms = (uint64_t)o->read_timeout_ns / NSEC_PER_MSEC;
+	r->write_timeout_ms = (uint64_t)o->write_timeout_ns / NSEC_PER_MSEC;
 	r->lazy = o->async;
 	r->retry = (struct remote_retry){
 		.wait_ms = o->retry_wait_ns > 0 ? (uint64_t)o->retry_wait_ns / NSEC_PER_MSEC : 1,
@@ -353,6 +355,7 @@ static void set_policy(struct remote_log *r, const struct fluentd_options *o)
 	if (!o->async)
 		return;
 	r->non_blocking = true;
+	r->reconnect_ms = (uint64_t)o->reconnect_ns / NSEC_PER_MSEC;
 	r->max_messages = o->buffer_limit;
 	r->max_bytes = ASYNC_MAX_BYTES;
 }

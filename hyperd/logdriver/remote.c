@@ -203,9 +203,9 @@ int remote_check(const struct log_option *options, struct error *err)
 	return r < 0 ? r : local_check_cache(options, err);
 }
 
-static int open_state(struct remote_log *r, const char *directory, struct error *err)
+static int open_state(struct remote_log *r, struct error *err)
 {
-	autoclose int dir_fd = file_open_dir(AT_FDCWD, directory, 0700, err);
+	autoclose int dir_fd = file_open_dir(AT_FDCWD, r->directory, 0700, err);
 	bool known = false;
 	int e;
 
@@ -247,7 +247,7 @@ static int prepare(struct remote_log *r, const struct log_config *config, struct
 		return -EINVAL;
 	e = r->kind->prepare(config, r, err);
 	if (e == 0)
-		e = open_state(r, config->directory, err);
+		e = open_state(r, err);
 	if (e == 0 && !disabled)
 		e = local_open_cache(config, &r->cache, err);
 	if (e == 0 && r->cache) {
@@ -276,7 +276,8 @@ int remote_open(const struct log_config *config, const struct remote_kind *kind,
 	for (int i = 0; i < LOG_STREAM_COUNT; i++)
 		line_splitter_init(&r->streams[i].lines, (enum log_stream)i);
 	r->name = strdup(config->container_id);
-	if (!r->name)
+	r->directory = strdup(config->directory);
+	if (!r->name || !r->directory)
 		e = error_nomem(err);
 	if (e == 0)
 		e = prepare(r, config, err);
@@ -313,6 +314,7 @@ void remote_free(struct log *log)
 	str_done(&r->queue);
 	str_done(&r->replies);
 	free(r->name);
+	free(r->directory);
 	free(r);
 }
 
@@ -323,6 +325,8 @@ int remote_begin(struct log *log, struct error *err)
 	struct remote_log *r = remote_log(log);
 	int e = r->cache ? log_begin(r->cache, err) : 0;
 
+	if (e == 0 && !r->state)
+		e = open_state(r, err);
 	if (e < 0)
 		return e;
 	remote_stop_sender(r);
@@ -338,6 +342,8 @@ int remote_begin(struct log *log, struct error *err)
 			return error_prefix(err, e, "failed to initialize logging driver");
 		r->failures = 0;
 		r->proven = false;
+		r->connected_ns = now_ns();
+		r->stalled_ns = 0;
 		remote_set_gone(r, false);
 	}
 	return remote_start_sender(r, err);
@@ -394,6 +400,9 @@ void remote_finish(struct log *log)
 
 	if (r->cache)
 		log_finish(r->cache);
+	/* What is still sent is nothing that a later daemon must know of. */
+	save_state(r);
+	log_state_close(steal(r->state));
 	cond_broadcast(&r->work);
 }
 

@@ -52,15 +52,17 @@ struct remote_log {
 	struct log_group *group;        /* borrowed */
 	struct list node;               /* in the group's senders, while there is one */
 	struct log *cache;              /* owned; NULL: nothing is kept here */
-	struct log_state *state;        /* owned */
+	struct log_state *state;        /* owned; of the run; NULL between runs */
 	char *name;                     /* owned: the container's id, for messages */
+	char *directory;                /* owned */
 
 	struct link_target target;
 	struct link link;
 	struct remote_retry retry;
-	uint64_t ack_timeout_ms; /* 0: for ever */
-	bool lazy;               /* the start does not wait for a connection */
-	bool acks;               /* the receiver acknowledges */
+	uint64_t ack_timeout_ms, write_timeout_ms; /* 0: for ever */
+	uint64_t reconnect_ms; /* a connection is not used longer; 0: for ever */
+	bool lazy;             /* the start does not wait for a connection */
+	bool acks;             /* the receiver acknowledges */
 	bool non_blocking;
 	uint64_t max_bytes, max_messages; /* of the queue when nothing is held back */
 
@@ -75,8 +77,9 @@ struct remote_log {
 	size_t making, last_made; /* while a line is encoded */
 	unsigned made;
 	uint64_t messages, bytes, next_id;
-	uint64_t failures; /* attempts since a receiver last took something */
-	bool proven;       /* this connection has taken something */
+	uint64_t failures;                 /* attempts since a receiver last took something */
+	bool proven;                       /* this connection has taken something */
+	uint64_t connected_ns, stalled_ns; /* since when; 0: it takes what it is given */
 	bool gone;
 	uint64_t lost, lost_told_ns;
 	struct task *sender;    /* owned */

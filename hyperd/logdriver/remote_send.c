@@ -75,6 +75,8 @@ static int connect_once(struct remote_log *r)
 	r->proven = false;
 	str_clear(&r->replies);
 	e = link_open(&r->link, earlier(deadline_in_ms(REMOTE_CONNECT_MS), linger_end(r)), &err);
+	r->connected_ns = now_ns();
+	r->stalled_ns = 0;
 	return e == 0 || e == -ECANCELED ? e : failed(r, &err);
 }
 
@@ -149,6 +151,15 @@ static bool is_lost(const struct remote_log *r, ssize_t e)
 				   (e == -ECONNREFUSED && r->target.kind == LINK_UDP));
 }
 
+/* Waited, and nothing was taken: for longer than is allowed? */
+static bool is_stalled(struct remote_log *r)
+{
+	if (!r->stalled_ns)
+		r->stalled_ns = now_ns();
+	return r->write_timeout_ms &&
+	       now_ns() - r->stalled_ns >= r->write_timeout_ms * NSEC_PER_MSEC;
+}
+
 static int send_batch(struct remote_log *r)
 {
 	struct iovec iov[BATCH_MAX];
@@ -165,7 +176,8 @@ static int send_batch(struct remote_log *r)
 	if (n == -ECONNREFUSED && r->target.kind == LINK_UDP)
 		n = link_send(&r->link, iov, count);
 	if (n == -EAGAIN)
-		return 0;
+		return is_stalled(r) ? -ETIMEDOUT : 0;
+	r->stalled_ns = 0;
 	if (is_lost(r, n)) {
 		remote_lose(r, 1);
 		n = 1;
@@ -230,10 +242,16 @@ static int wait_for_acks(struct remote_log *r)
 /* One step; an error other than -ECANCELED is the connection's. */
 static int send_some(struct remote_log *r)
 {
-	bool full;
+	bool full, idle = r->part == 0 && r->next == r->head;
 
-	if (r->part == 0 && r->next == r->head && link_is_dead(&r->link))
+	if (idle && link_is_dead(&r->link))
 		return -ENOTCONN;
+	/* Where a name stands for several receivers, each gets its turn. */
+	if (idle && r->reconnect_ms &&
+	    now_ns() - r->connected_ns >= r->reconnect_ms * NSEC_PER_MSEC) {
+		link_close(&r->link);
+		return 0;
+	}
 	full = r->head < r->next && r->next < r->queue.len &&
 	       remote_message_at(r, r->next)->id - remote_message_at(r, r->head)->id >= ACKS_MAX;
 	if (r->next < r->queue.len && !full)

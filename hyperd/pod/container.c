@@ -559,6 +559,7 @@ int container_rename(struct container *c, const char *name, struct error *err)
 		return r;
 	old = steal(c->name);
 	c->name = steal(copy);
+	c->log_outdated = true;
 	if (c->pod->solo && c->pod->containers.next == &c->pod_node) {
 		free(c->pod->name);
 		c->pod->name = steal(pod_copy);

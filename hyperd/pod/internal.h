@@ -131,7 +131,8 @@ struct container {
 	uint64_t backoff_ns;
 	struct process_exit exit; /* told by the agent and not yet dealt with */
 	struct process_io io;
-	struct log *log; /* owned; NULL until the first start */
+	struct log *log;   /* owned; NULL until the first start */
+	bool log_outdated; /* it was opened under another name */
 	struct list waits;
 	struct cond changed;
 	struct health *health;

@@ -462,6 +462,11 @@ static int prepare_container(struct container *c, struct error *err)
 {
 	int r = devices_check(c, err);
 
+	/* As Docker: what a start says of the container is what it is called then. */
+	if (r == 0 && c->log_outdated) {
+		log_close(steal(c->log));
+		c->log_outdated = false;
+	}
 	if (r == 0)
 		r = container_open_log(c, err);
 	if (r == 0)

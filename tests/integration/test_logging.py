@@ -104,6 +104,16 @@ def test_syslog_from_a_vm(daemon, rsyslog):
     assert len(docker_logs(daemon, "far").splitlines()) == 500
 
 
+def test_a_start_says_the_name_of_then(daemon, rsyslog):
+    logged(daemon, "syslog", {"syslog-address": f"tcp://127.0.0.1:{rsyslog.tcp}", "tag": "named-{{.Name}}"}, "echo", "here",
+           flags=["--name", "before"])
+    daemon.docker("rename", "before", "after")
+    daemon.docker("start", "-a", "after")
+    rsyslog.wait_lines(1, "|named-before|")
+    rsyslog.wait_lines(1, "|named-after|")
+    assert docker_logs(daemon, "after") == "here\nhere\n"
+
+
 def test_a_certificate_nobody_knows_is_refused(daemon, rsyslog):
     if not rsyslog.has_tls:
         pytest.skip("rsyslog-openssl is not installed")

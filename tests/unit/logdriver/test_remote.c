@@ -611,6 +611,27 @@ static void a_start_without_receiver(struct world *w)
 	wait_readable(w->peer);
 }
 
+static void a_stalled_receiver_is_left(struct world *w)
+{
+	autofree char *line = malloc(16001);
+	int first;
+
+	memset(line, 'x', 16000);
+	strcpy(line + 15999, "\n");
+	listen_unix(w, SOCK_STREAM);
+	option(w, "fluentd-address", w->address);
+	option(w, "fluentd-async", "true");
+	option(w, "fluentd-write-timeout", "1ms");
+	begin(w, "fluentd");
+	for (int i = 0; i < 100; i++)
+		say(w, LOG_STDOUT, line);
+	accept_peer(w);
+	first = dup(w->peer);
+	/* It reads nothing: a new connection is tried. */
+	accept_peer(w);
+	close(first);
+}
+
 static void a_closed_log_still_sends(struct world *w)
 {
 	char buf[4096] = "";
@@ -811,6 +832,7 @@ RUN(blocking_counts_what_was_taken)
 RUN(non_blocking_drops_what_does_not_fit)
 RUN(a_receiver_that_goes_and_comes_back)
 RUN(a_start_without_receiver)
+RUN(a_stalled_receiver_is_left)
 RUN(a_closed_log_still_sends)
 RUN(a_crash_loses_and_doubles_nothing)
 RUN(without_a_cache)
@@ -831,6 +853,7 @@ int main(void)
 		cmocka_unit_test(run_non_blocking_drops_what_does_not_fit),
 		cmocka_unit_test(run_a_receiver_that_goes_and_comes_back),
 		cmocka_unit_test(run_a_start_without_receiver),
+		cmocka_unit_test(run_a_stalled_receiver_is_left),
 		cmocka_unit_test(run_a_closed_log_still_sends),
 		cmocka_unit_test(run_a_crash_loses_and_doubles_nothing),
 		cmocka_unit_test(run_without_a_cache),
