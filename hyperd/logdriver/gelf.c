@@ -159,16 +159,31 @@ struct gelf {
 	bool udp, compressing;
 	z_stream z;
 	struct str json, packed;
+	uint64_t time_ms; /* what `times` are for */
+	char times[LOG_STREAM_COUNT][64];
 };
+
+/* What arrived together has one text. */
+static void set_time(struct gelf *g, uint64_t time_ns)
+{
+	static const int levels[] = { [LOG_STDOUT] = LEVEL_INFO, [LOG_STDERR] = LEVEL_ERROR };
+	uint64_t ms = time_ns / NSEC_PER_MSEC;
+
+	if (g->time_ms == ms && g->times[0][0])
+		return;
+	g->time_ms = ms;
+	for (int i = 0; i < LOG_STREAM_COUNT; i++)
+		snprintf(g->times[i], sizeof(g->times[i]),
+			 "\",\"timestamp\":%llu.%03u,\"level\":%d", (unsigned long long)(ms / 1000),
+			 (unsigned)(ms % 1000), levels[i]);
+}
 
 static void add_json(struct gelf *g, struct str *to, const struct log_line *line)
 {
+	set_time(g, line->time_ns);
 	str_append(to, str_text(&g->head), g->head.len);
 	json_escape(to, line->data, log_line_text_len(line));
-	str_addf(to, "\",\"timestamp\":%llu.%03u,\"level\":%d",
-		 (unsigned long long)(line->time_ns / NSEC_PER_SEC),
-		 (unsigned)(line->time_ns % NSEC_PER_SEC / NSEC_PER_MSEC),
-		 line->stream == LOG_STDERR ? LEVEL_ERROR : LEVEL_INFO);
+	str_add(to, g->times[line->stream]);
 	str_append(to, str_text(&g->tail), g->tail.len);
 }
 

@@ -7,7 +7,7 @@
 #include "base/log.h"
 
 /* Messages that are sent in one go, and that wait for acknowledgements at a time. */
-#define BATCH_MAX 64
+#define BATCH_MAX 256
 #define ACKS_MAX  256
 /* An acknowledgement is some ten bytes. */
 #define REPLY_MAX_BYTES 4096

@@ -55,11 +55,12 @@ static const char *const formats[] = {
 struct syslog {
 	enum format format;
 	unsigned facility;
-	bool framed;                       /* RFC 5425: each message behind its length */
-	char *hostname, *tag;              /* owned */
-	uint64_t time_second;              /* what the texts below are for */
-	char stamp[20], date[24], zone[8]; /* "Jan  2 15:04:05", "2006-01-02T15:04:05", "Z" */
-	char *middle;                      /* owned: what stands between time and text */
+	bool framed;                      /* RFC 5425: each message behind its length */
+	char *hostname, *tag;             /* owned */
+	uint64_t time_second;             /* what the texts below are for */
+	char heads[LOG_STREAM_COUNT][48]; /* "<30>Jan  2 15:04:05", "<30>1 2006-01-02T15:04:05" */
+	char zone[8]; /* "Z", "+01:00" or "": what stands behind a time's fraction */
+	char *middle; /* owned: what stands between time and text */
 	size_t middle_len;
 	struct str scratch;
 };
@@ -163,25 +164,42 @@ static int syslog_check(const struct log_option *options, struct error *err)
 
 /* ------------------------------------------------------------------ the format */
 
+static bool is_newer(const struct syslog *s)
+{
+	return s->format == FORMAT_5424 || s->format == FORMAT_5424_MICRO;
+}
+
 /* The texts of a second are made once for all its lines. */
 static void set_time(struct syslog *s, uint64_t time_ns)
 {
+	static const unsigned severities[] = {
+		[LOG_STDOUT] = SEVERITY_INFO, [LOG_STDERR] = SEVERITY_ERROR
+	};
 	time_t second = (time_t)(time_ns / NSEC_PER_SEC);
 	struct tm tm;
-	long offset;
+	unsigned offset;
 
-	if (s->time_second == (uint64_t)second && s->stamp[0])
+	if (s->time_second == (uint64_t)second && s->heads[0][0])
 		return;
 	s->time_second = (uint64_t)second;
 	localtime_r(&second, &tm);
-	strftime(s->stamp, sizeof(s->stamp), "%b %e %H:%M:%S", &tm);
-	strftime(s->date, sizeof(s->date), "%Y-%m-%dT%H:%M:%S", &tm);
-	offset = tm.tm_gmtoff / 60;
-	if (offset == 0)
+	for (int i = 0; i < LOG_STREAM_COUNT; i++) {
+		char *head = s->heads[i];
+		size_t n =
+			(size_t)snprintf(head, sizeof(s->heads[i]), is_newer(s) ? "<%u>1 " : "<%u>",
+					 s->facility << 3 | severities[i]);
+
+		strftime(head + n, sizeof(s->heads[i]) - n,
+			 is_newer(s) ? "%Y-%m-%dT%H:%M:%S" : "%b %e %H:%M:%S", &tm);
+	}
+	offset = (unsigned)labs(tm.tm_gmtoff) / 60;
+	if (!is_newer(s))
+		s->zone[0] = '\0';
+	else if (offset == 0)
 		strcpy(s->zone, "Z");
 	else
-		snprintf(s->zone, sizeof(s->zone), "%c%02u:%02u", offset < 0 ? '-' : '+',
-			 (unsigned)labs(offset) / 60 % 24, (unsigned)labs(offset) % 60);
+		snprintf(s->zone, sizeof(s->zone), "%c%02u:%02u", tm.tm_gmtoff < 0 ? '-' : '+',
+			 offset / 60 % 24, offset % 60);
 }
 
 /* As Go's ".999999": no zeros at its end. */
@@ -201,16 +219,11 @@ static void add_micros(struct str *to, uint64_t time_ns)
 
 static void add_message(struct syslog *s, struct str *to, const struct log_line *line)
 {
-	unsigned severity = line->stream == LOG_STDERR ? SEVERITY_ERROR : SEVERITY_INFO;
-	bool newer = s->format == FORMAT_5424 || s->format == FORMAT_5424_MICRO;
-
 	set_time(s, line->time_ns);
-	str_addf(to, newer ? "<%u>1 " : "<%u>", s->facility << 3 | severity);
-	str_add(to, newer ? s->date : s->stamp);
+	str_add(to, s->heads[line->stream]);
 	if (s->format == FORMAT_5424_MICRO)
 		add_micros(to, line->time_ns);
-	if (newer)
-		str_add(to, s->zone);
+	str_add(to, s->zone);
 	str_append(to, s->middle, s->middle_len);
 	str_append(to, line->data, log_line_text_len(line));
 	str_addc(to, '\n');
@@ -276,8 +289,7 @@ static int syslog_prepare(const struct log_config *config, struct remote_log *r,
 		e = log_tag(config, "{{.ID}}", &s->tag, err);
 	if (e < 0)
 		return e;
-	s->framed = r->target.kind == LINK_TLS &&
-		    (s->format == FORMAT_5424 || s->format == FORMAT_5424_MICRO);
+	s->framed = r->target.kind == LINK_TLS && is_newer(s);
 	s->hostname =
 		strdup(config->hostname && *config->hostname ? config->hostname : "localhost");
 	s->middle = s->hostname ? make_middle(s) : NULL;
