@@ -387,6 +387,9 @@ static const struct pod_file_rule pod_rules[] = {
 	{ "transport", read_transport },
 	{ "files", pod_file_read_pod_files },
 	{ "volumes", pod_file_read_pod_volumes },
+	{ "network", pod_file_read_network },
+	{ "networks", pod_file_read_networks },
+	{ "ports", pod_file_read_ports },
 	{ "containers", read_containers },
 	{ 0 },
 };

@@ -72,5 +72,11 @@ int pod_file_read_pod_files(struct pod_file_reader *rd, const json_t *value, voi
 			    const struct pod_file_rule *rule);
 int pod_file_read_pod_volumes(struct pod_file_reader *rd, const json_t *value, void *target,
 			      const struct pod_file_rule *rule);
+int pod_file_read_network(struct pod_file_reader *rd, const json_t *value, void *target,
+			  const struct pod_file_rule *rule);
+int pod_file_read_networks(struct pod_file_reader *rd, const json_t *value, void *target,
+			   const struct pod_file_rule *rule);
+int pod_file_read_ports(struct pod_file_reader *rd, const json_t *value, void *target,
+			const struct pod_file_rule *rule);
 int pod_file_read_container_volumes(struct pod_file_reader *rd, const json_t *value, void *target,
 				    const struct pod_file_rule *rule);

@@ -25,6 +25,9 @@ bool pod_has_card(const struct pod *pod)
 {
 	return pod->engine->networks &&
 	       networks_backend(pod->engine->networks) != NETWORK_BACKEND_NONE &&
+	       /* QEMU's own stack is for machines. */
+	       (networks_backend(pod->engine->networks) == NETWORK_BACKEND_BRIDGE ||
+		pod->spec->isolation == ISOLATION_VM) &&
 	       !mode_is(pod, "none") && !mode_is(pod, "host");
 }
 

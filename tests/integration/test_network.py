@@ -238,6 +238,37 @@ def test_containers_share_a_pods_network(daemon, isolation):
     assert daemon.pods() == []
 
 
+def test_pod_files_and_ports(daemon, network, tmp_path, isolation):
+    first, second = free_port(), free_port()
+    (tmp_path / "pod.yaml").write_text(f"""
+name: shop
+isolation: {isolation}
+networks: [{{name: {network}, aliases: [shopping]}}]
+ports: ["{first}:80"]
+containers:
+  - {{name: web, image: busybox, command: [nc, -ll, -p, "80", -e, echo, web]}}
+  - {{name: adm, image: busybox, command: [nc, -ll, -p, "81", -e, echo, adm]}}
+""")
+    daemon.hyperctl("run", "-d", "-f", tmp_path / "pod.yaml")
+    eventually(lambda: connect("127.0.0.1", first) == "web", "its first port")
+    daemon.hyperctl("ports", "add", "shop", f"{second}:81")
+    eventually(lambda: connect("127.0.0.1", second) == "adm", "a port that was added while it ran")
+    daemon.hyperctl("ports", "delete", "shop", f"{second}:81")
+    assert daemon.hyperctl("ports", "ls", "shop").stdout == f"80/tcp -> 0.0.0.0:{first}\n"
+    found = daemon.docker("run", "--rm", "--runtime", "namespace", "--network", network, "busybox", "nslookup", "shopping",
+                          check=False).stdout
+    assert "Name:\tshopping" in found, found
+
+
+def test_without_bridges_qemu_plays_the_network(new_daemon):
+    daemon = new_daemon("--network-backend", "user")
+    port = free_port()
+    serve(daemon, "web", "vm", "-p", f"{port}:80")
+    eventually(lambda: connect("127.0.0.1", port) == "web", "its published port")
+    info = daemon.request("GET", "/hyper/v1/info").json()
+    assert info["Network"]["backend"] == "user"
+
+
 def test_nothing_is_left_behind(new_daemon):
     """Neither by a daemon that stops, nor after one that was killed."""
     tables = tag_of(None)

@@ -23,9 +23,10 @@
 #define SERVER_MAX_FDS     16384 /* of one that serves files: each open one of the guest's */
 #define QEMU_MAX_PROCESSES 128   /* threads: virtual CPUs, block workers */
 
-unsigned long confinement_clone_flags(void)
+unsigned long confinement_clone_flags(bool host_network)
 {
-	return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+	return CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+	       (host_network ? 0 : CLONE_NEWNET);
 }
 
 struct bind {

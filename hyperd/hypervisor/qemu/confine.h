@@ -42,7 +42,8 @@ struct confinement {
 };
 
 /* What clone flags the child is made with. */
-unsigned long confinement_clone_flags(void);
+/* HOST_NETWORK: no network namespace of its own, for a stack that speaks for its guest. */
+unsigned long confinement_clone_flags(bool host_network);
 /* process_options.setup: in the child, as root, between fork and exec; ARG is a struct confinement.
  */
 int confinement_enter(void *arg, const char **ret_what);

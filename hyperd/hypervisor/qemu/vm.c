@@ -586,7 +586,7 @@ static int spawn(struct qemu_vm *q, const struct vm_config *config, int *ret_sta
 		.fd_count = plan.count,
 		.setup = confinement_enter,
 		.setup_arg = &confinement,
-		.clone_flags = confinement_clone_flags(),
+		.clone_flags = confinement_clone_flags(config->network == VM_NETWORK_USER),
 		.cgroup_fd = joining.birth_fd,
 	};
 	/* A thread waits for the exec and moves the process: both can take many milliseconds. */
