@@ -309,6 +309,10 @@ def test_volumes_that_are_disks(daemon, tmp_path):
     assert "for pods in VMs" in refused.stderr
     daemon.docker("restart", "-t", "0", "holder")
     assert daemon.docker("exec", "holder", "cat", "/d/f").stdout == "one\n"
+    # threats.md 21: what is mounted for a container is no device for it, nor is another disk of its pod.
+    reads = daemon.docker("exec", "holder", "sh", "-c", "for d in vda vdb; do IFS=: read major minor < /sys/block/$d/dev; mknod /$d b $major $minor; "
+                          "dd if=/$d of=/dev/null bs=512 count=1 && echo readable; done", check=False)
+    assert "readable" not in reads.stdout and reads.stderr.count("Operation not permitted") == 2, reads.stderr
     daemon.docker("rm", "-f", "holder")
     raw, qcow2, built_on = tmp_path / "raw", tmp_path / "qcow2", tmp_path / "built-on"
     with open(raw, "wb") as image:
