@@ -300,7 +300,8 @@ def test_detaching_and_attaching_again(daemon, isolation, terminal):
     terminal.wait(r"^/ # $")
     # cat, since a shell at its prompt asks the terminal where its cursor is: an answer that comes after the
     # detaching would be typed into the shell outside.
-    terminal.run("kept=alive; cat")
+    terminal.run("kept=alive; echo begun; cat")
+    terminal.wait("^begun$")
     terminal.run("heard")
     terminal.wait("^heard\nheard$")
     terminal.keys("C-p", "C-q")
