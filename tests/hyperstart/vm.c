@@ -2,7 +2,9 @@
 #include "tests/hyperstart/pod.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -37,6 +39,8 @@ static pid_t spawn(const char *const *argv, bool quiet)
 	if (pid == 0) {
 		int null = open("/dev/null", O_RDWR);
 
+		/* A test that is killed leaves no machine behind. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(null, STDIN_FILENO);
 		if (quiet)
 			dup2(null, STDOUT_FILENO);
