@@ -1,5 +1,6 @@
 """Receivers of logs for the tests: rsyslog, graygelf and a Fluentd server of npm's, and simple ones that fail on purpose."""
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ RSYSLOGD = "/usr/sbin/rsyslogd"
 # Packages of npm are installed once for the machine, beside the kernels that the build keeps.
 NPM_DIRECTORY = pathlib.Path("/var/cache/hyper/npm-log-receivers")
 NPM_PACKAGES = ["graygelf@2", "@fluent-org/logger@1"]
-NPM_S = 300
+NPM_S = 100
 DEADLINE_S = 60
 
 
@@ -111,18 +112,29 @@ class Rsyslog(Program):
         return False
 
 
+@functools.lru_cache
+def npm_failure():
+    """Why npm's packages cannot be had, or None; asked once a run."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        return "node or npm is not installed"
+    modules = NPM_DIRECTORY / "node_modules"
+    if (modules / "graygelf").exists() and (modules / "@fluent-org/logger").exists():
+        return None
+    NPM_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    try:
+        result = subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1",
+                                 "--fetch-timeout=30000", *NPM_PACKAGES], cwd=NPM_DIRECTORY, capture_output=True, text=True,
+                                stdin=subprocess.DEVNULL, timeout=NPM_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"npm did not install graygelf and @fluent-org/logger within {NPM_S} s"
+    return "npm does not install graygelf and @fluent-org/logger: " + result.stderr[-300:] if result.returncode else None
+
+
 def npm_modules():
     """Where npm's packages are; skips when they cannot be had."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node or npm is not installed")
-    modules = NPM_DIRECTORY / "node_modules"
-    if not (modules / "graygelf").exists() or not (modules / "@fluent-org/logger").exists():
-        NPM_DIRECTORY.mkdir(parents=True, exist_ok=True)
-        result = subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *NPM_PACKAGES],
-                                cwd=NPM_DIRECTORY, capture_output=True, text=True, timeout=NPM_S, check=False)
-        if result.returncode != 0:
-            pytest.skip("npm does not install graygelf and @fluent-org/logger: " + result.stderr[-300:])
-    return modules
+    if npm_failure():
+        pytest.skip(npm_failure())
+    return NPM_DIRECTORY / "node_modules"
 
 
 class Node(Program):
