@@ -109,7 +109,7 @@ class HyperDaemon(Daemon):
         if "--cgroup-parent" in process.run_output([program, "--help"]):
             argv += ["--cgroup-parent", f"/{cgroup}/{name}"]
         env = {**os.environ, "HYPER_TRACE": "sandbox"} if traced else None
-        self.world = World(name, work, argv, env=env)
+        self.world = World(name, work, argv, network=True, env=env)
 
     def info(self):
         return api_get(self.socket, "/hyper/v1/info")

@@ -65,8 +65,9 @@ def docker_tool(key, label, daemon, run_flags=()):
 
 
 def hyper_tool(key, label, daemon, build, isolation):
-    return Tool(key, label, daemon, [str(build / "hyperctl/hyperctl")],
-                env={"HYPER_HOST": f"unix://{daemon.socket}"}, run_flags=["--isolation", isolation],
+    """Without a network: what it is compared with, runc and `docker --network none`, has none either."""
+    return Tool(key, label, daemon, [str(build / "hyperctl/hyperctl")], env={"HYPER_HOST": f"unix://{daemon.socket}"},
+                run_flags=["--isolation", isolation, "--network", "none"],
                 words={"ps": ["list", "-a"]})
 
 
