@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -28,6 +29,8 @@
 
 /* Blocking work: unpacking, hashing, large files. */
 #define JOB_THREADS 4
+/* Allocations from here on are mappings of their own. */
+#define LARGE_ALLOCATION_BYTES (128 << 10)
 /* How long clients may take to fetch the last answers. */
 #define LAST_ANSWERS_MS 2000
 
@@ -506,6 +509,10 @@ int main(int argc, char **argv)
 	log_level_parse(daemon.config.log_level, &level);
 	log_set_level(daemon.config.debug ? LOG_LEVEL_DEBUG : level);
 	umask(022);
+	/* A few threads do no more than one arena bears; and what large work has used goes back at
+	 * once. */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION_BYTES);
 	raise_limits();
 	r = serve(&daemon, &err);
 	config_done(&daemon.config);
