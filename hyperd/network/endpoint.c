@@ -142,6 +142,8 @@ int endpoint_open(struct network *network, const struct endpoint_config *config,
 			r = error_set(err, ERROR_NOT_FOUND, "network %s not found", network->name);
 		if (r == 0 && network_has_names(network) && !network->names)
 			r = network_bring_up(network, err);
+	} else {
+		r = network_need_subnet(network, err);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(e->addresses) && r == 0; i++)
 		r = take_address(e, i, i ? config->ipv6 : config->ipv4, &config->preferred[i], err);

@@ -39,7 +39,9 @@ static inline void networks_changed(struct networks *networks)
 
 struct network *networks_find(struct networks *networks, const char *name); /* by name; borrowed */
 int network_bring_up(struct network *network, struct error *err);           /* task */
-void network_take_down(struct network *network);                            /* task */
+/* A subnet for one that has no bridge to bring up. */
+int network_need_subnet(struct network *network, struct error *err);
+void network_take_down(struct network *network); /* task */
 int random_id(char id[NETWORK_ID_BYTES + 1], struct error *err);
 void interface_name(struct networks *networks, char kind, char out[LINK_NAME_BYTES]);
 

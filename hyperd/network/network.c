@@ -168,6 +168,13 @@ int network_bring_up(struct network *n, struct error *err)
 	return r < 0 ? error_prefix(err, r, "network %s", n->name) : 0;
 }
 
+int network_need_subnet(struct network *n, struct error *err)
+{
+	int r = n->families[0].on ? 0 : choose_family(n, 0, err);
+
+	return r < 0 ? r : network_save(n, err);
+}
+
 void network_take_down(struct network *n)
 {
 	bool shielded = task_shield(true);
