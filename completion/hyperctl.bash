@@ -58,7 +58,7 @@ _hyperctl() {
 		--mac-address) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
-		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
+		--hypervisor) words="auto qemu libvirt-qemu" ;;
 		--machine) words="microvm q35" ;;
 		--vcpus) words="" ;;
 		--transport) words="auto serial disk" ;;
@@ -112,7 +112,7 @@ _hyperctl() {
 		--mac-address) words="" ;;
 		--pod) words="$(_hyperctl_ask list -a --format '{{.Pod}}')" ;;
 		--isolation) words="vm namespace" ;;
-		--hypervisor) words="auto qemu libvirt-qemu xen vbox" ;;
+		--hypervisor) words="auto qemu libvirt-qemu" ;;
 		--machine) words="microvm q35" ;;
 		--vcpus) words="" ;;
 		--transport) words="auto serial disk" ;;

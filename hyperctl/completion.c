@@ -63,7 +63,7 @@ static const struct {
 	const char *option, *words;
 } values[] = {
 	{ "isolation", "vm namespace" },
-	{ "hypervisor", "auto qemu libvirt-qemu xen vbox" },
+	{ "hypervisor", "auto qemu libvirt-qemu" },
 	{ "machine", "microvm q35" },
 	{ "transport", "auto serial disk" },
 	{ "restart", "no always on-failure unless-stopped" },

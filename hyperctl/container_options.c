@@ -75,7 +75,7 @@ const struct option container_option_table[] = {
 	STRING(0, "pod", OPT, pod, "POD", "Add the container to an existing pod"),
 	STRING(0, "isolation", OPT, isolation, "KIND", "vm or namespace"),
 	STRING(0, "hypervisor", OPT, hypervisor, "NAME",
-	       "What runs the VM: auto, qemu, libvirt-qemu, xen or vbox"),
+	       "What runs the VM: auto, qemu or libvirt-qemu"),
 	STRING(0, "machine", OPT, machine, "TYPE", "Machine of the VM: microvm or q35"),
 	NUMBER(0, "vcpus", OPT, vcpus, "NUMBER", "CPUs of the VM", .min = 0, .max = 1024),
 	STRING(0, "transport", OPT, transport, "KIND",

@@ -59,7 +59,7 @@ static const struct option options[] = {
 	  "isolation of pods that do not say (default vm)" },
 	{ NULL, "hypervisor", NULL, 0, OPTION_STRING, AT(hypervisor), "NAME",
 	  "what runs the VMs of pods that do not say: auto, or a name in `hyperctl info`\n"
-	  "(default auto: Xen in a dom0, else QEMU)" },
+	  "(default auto: QEMU, driven directly)" },
 	{ NULL, "libvirt-uri", NULL, 0, OPTION_STRING, AT(libvirt_uri), "URI",
 	  "libvirt's QEMU, for the hypervisor libvirt-qemu (default qemu:///system where\n"
 	  "libvirtd runs, else inside hyperd: qemu:///embed?root=RUN-ROOT/libvirt)" },
