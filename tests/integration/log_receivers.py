@@ -17,7 +17,7 @@ RSYSLOGD = "/usr/sbin/rsyslogd"
 NPM_DIRECTORY = pathlib.Path("/var/cache/hyper/npm-log-receivers")
 NPM_PACKAGES = ["graygelf@2", "@fluent-org/logger@1"]
 NPM_S = 100
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 
 def wait_for(condition, what):
